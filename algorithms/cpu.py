@@ -11,33 +11,30 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
 
-import ml_dtypes
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from convbench import threads
-from convbench.api import Layout, Precision, Problem
+from convbench.api import Layout, Problem
+from convbench.dtypes import compute_dtype, storage_dtype
+
+__all__ = [
+    "Block",
+    "Floats",
+    "block_bytes",
+    "carve",
+    "channels_first",
+    "compute_dtype",
+    "converts",
+    "nchw",
+    "parallel",
+    "storage_dtype",
+    "taps_view",
+]
 
 Floats = NDArray[np.floating]
 Block = tuple[tuple[int, ...], np.dtype]
 ALIGNMENT = 64
-
-
-def storage_dtype(precision: Precision) -> np.dtype:
-    """The type tensors are stored in."""
-    names: dict[Precision, DTypeLike] = {
-        Precision.FP64: np.float64,
-        Precision.FP32: np.float32,
-        Precision.TF32: np.float32,
-        Precision.FP16: np.float16,
-        Precision.BF16: ml_dtypes.bfloat16,
-    }
-    return np.dtype(names[precision])
-
-
-def compute_dtype(precision: Precision) -> np.dtype:
-    """The type sums are taken in. A CPU has no TF32 unit, so tf32 is computed as fp32."""
-    return np.dtype(np.float64 if precision is Precision.FP64 else np.float32)
 
 
 def converts(problem: Problem) -> bool:

@@ -14,6 +14,7 @@ from convbench.text import format_fields, parse_fields
 
 Pair = tuple[int, int]
 LARGEST = 2**31 - 1
+LONGEST = 1_000_000  # along an image axis
 _Enum = TypeVar("_Enum", bound=StrEnum)
 
 
@@ -66,13 +67,16 @@ class Problem:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        sizes = {name: getattr(self, name) for name in "nchwkrs"}
-        sizes |= {"stride": min(self.stride), "dilation": min(self.dilation), "groups": self.groups}
-        for name, value in sizes.items():
-            if not 1 <= value <= LARGEST:
-                raise UsageError(f"{name} = {value} in '{self}': must be from 1 to {LARGEST}")
+        for name in "nckhwrs":
+            self._check_size(name, getattr(self, name), LARGEST if name in "nck" else LONGEST)
+        self._check_size("groups", self.groups, LARGEST)
+        for name in ("stride", "dilation"):
+            for value in getattr(self, name):
+                self._check_size(name, value, LONGEST)
         if min(*self.pad[0], *self.pad[1]) < 0:
             raise UsageError(f"padding {self.pad} in '{self}': must not be negative; crop the image instead")
+        if max(*self.pad[0], *self.pad[1]) > LONGEST:
+            raise UsageError(f"padding {self.pad} in '{self}': must be at most {LONGEST}")
         for name, value in (("c", self.c), ("k", self.k)):
             if value % self.groups:
                 raise UsageError(
@@ -85,6 +89,10 @@ class Problem:
                     f"'{self}' has an output {size} pixels {axis}: the filter (with dilation) must fit into the "
                     f"padded image; make the image or the padding larger, or the filter smaller"
                 )
+
+    def _check_size(self, name: str, value: int, largest: int) -> None:
+        if not 1 <= value <= largest:
+            raise UsageError(f"{name} = {value} in '{self}': must be from 1 to {largest}")
 
     @classmethod
     def parse(
@@ -128,7 +136,7 @@ class Problem:
     def from_dict(cls, fields: Mapping[str, str]) -> Self:
         return cls.parse(fields["text"], **{k: fields[k] for k in ("direction", "precision", "layout")})
 
-    # ---- geometry -------------------------------------------------------------------------------------------
+    # ---- geometry ----------------------------------------------------------------------------------------
 
     @property
     def image(self) -> Pair:
@@ -207,7 +215,7 @@ class Problem:
             case Direction.BWD_FILTER:
                 return self.n * self.p * self.q
 
-    # ---- work -----------------------------------------------------------------------------------------------
+    # ---- work --------------------------------------------------------------------------------------------
 
     @property
     def flops(self) -> int:

@@ -19,7 +19,7 @@ Double = NDArray[np.float64]
 Index = NDArray[np.intp]
 WINDOW_ELEMENTS = 1 << 23  # the reference works on as many images at a time as keep its scratch under 64 MiB
 ORACLE_TERMS = 1 << 22  # products the oracle may form; long reductions get fewer samples
-RANDOM_SAMPLES = 512
+RANDOM_SAMPLES = 128
 
 
 def reference(problem: Problem, a: NDArray[Any], b: NDArray[Any]) -> Double:

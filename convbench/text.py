@@ -15,7 +15,7 @@ MEANING = {
     "n": "batch", "c": "input channels", "h": "image height", "w": "image width", "k": "filters",
     "r": "filter height", "s": "filter width", "p": "padding", "u": "stride", "d": "dilation", "g": "groups",
 }  # fmt: skip
-_TOKEN = re.compile(r"flip|[a-z][-+0-9.x]*|.")
+_TOKEN = re.compile(r"flip|[a-z][-+0-9.x]*|.", re.DOTALL)
 _NUMBER = r"\d{1,10}"
 _SIZE = re.compile(_NUMBER)
 _PAIR = re.compile(rf"({_NUMBER})(?:x({_NUMBER}))?")

@@ -1,0 +1,94 @@
+"""PyTorch's convolution, what a user would pick instead: oneDNN on the CPU.
+
+Optional (the extra `torch`). PyTorch allocates its result and its scratch by itself, so the result is copied
+into ours inside the timed call and the memory it takes is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from convbench import threads
+from convbench.api import Array, Direction, Layout, Plan, Precision, Problem, Variant
+
+
+@dataclass(frozen=True)
+class Torch:
+    """`aten::convolution` and `aten::convolution_backward`."""
+
+    name: str = "torch"
+    device: str = "cpu"
+
+    def reject(self, problem: Problem) -> str | None:
+        if find_spec("torch") is None:
+            return "PyTorch is not installed; pip install 'convbench[torch]'"
+        if any(before != after for before, after in problem.pad):
+            return "asymmetric padding: PyTorch's convolution pads both sides alike"
+        if problem.flip:
+            return "flip: PyTorch computes cross-correlation only"
+        if problem.precision is Precision.TF32:
+            return "tf32: PyTorch has no TF32 on this device"
+        return None
+
+    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
+        # oneDNN may choose Winograd or reorder sums in narrow types, so integer data need not come out exactly
+        details = {"flops": None, "backend": "oneDNN"}
+        return [Variant("default", library_bytes=None, exact=False, details=details)]
+
+    def prepare(self, problem: Problem, variant: Variant) -> Plan:
+        return TorchPlan(problem)
+
+
+class TorchPlan:
+    """Tensors share memory with the arrays; nhwc is PyTorch's channels-last memory format."""
+
+    def __init__(self, problem: Problem) -> None:
+        import torch
+
+        torch.set_num_threads(threads.count())
+        self._torch = torch
+        self._problem = problem
+        self._padding = [before for before, _ in problem.pad]
+
+    def close(self) -> None:
+        pass
+
+    def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
+        with self._torch.inference_mode():
+            self._tensor(out).copy_(self._result(self._tensor(a), self._tensor(b)))
+
+    def _tensor(self, array: Array) -> Any:
+        torch = self._torch
+        if self._problem.precision is Precision.BF16:
+            tensor = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+        else:
+            tensor = torch.from_numpy(array)
+        return tensor if self._problem.layout is Layout.NCHW else tensor.permute(0, 3, 1, 2)
+
+    def _result(self, a: Any, b: Any) -> Any:
+        p, aten = self._problem, self._torch.ops.aten
+        sizes = (p.stride, self._padding, p.dilation, False, (0, 0), p.groups)
+        match p.direction:
+            case Direction.FWD:
+                return aten.convolution(a, b, None, *sizes)
+            case Direction.BWD_DATA:
+                x = self._unread(p.n, p.c, p.h, p.w, like=a)
+                return aten.convolution_backward(a, x, b, None, *sizes, (True, False, False))[0]
+            case Direction.BWD_FILTER:
+                w = self._unread(p.k, p.c // p.groups, p.r, p.s, like=a)
+                return aten.convolution_backward(b, a, w, None, *sizes, (False, True, False))[1]
+
+    def _unread(self, *shape: int, like: Any) -> Any:
+        """A tensor whose shape and memory format matter and whose content is never read."""
+        formats = self._torch.contiguous_format, self._torch.channels_last
+        return self._torch.empty(
+            shape, dtype=like.dtype, memory_format=formats[self._problem.layout is Layout.NHWC]
+        )
+
+
+ALGORITHMS = (Torch(),)

@@ -1,0 +1,216 @@
+"""Right before timed: every plan answers an exact and a dense question before its first sample is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convbench import accuracy, fills
+from convbench.api import Plan, Variant
+from convbench.device_cpu import NAN_BYTE, CpuDevice, Guarded
+from convbench.dtypes import storage_dtype
+from convbench.problem import Precision, Problem
+from convbench.record import Check
+from convbench.reference import oracle, reference, sample_positions
+
+ORACLE_BAR = 1e-12
+WEAK_SHARE = 0.3
+
+Tensor = NDArray[Any]
+Double = NDArray[np.float64]
+
+
+class WrongError(Exception):
+    """A check that failed; the message names it with the error and the bar."""
+
+
+class HarnessError(RuntimeError):
+    """Reference and oracle disagree: nothing may be measured."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Operands, the right answer, and the same convolution over absolute values."""
+
+    operands: tuple[Tensor, Tensor]
+    answer: Double
+    magnitude: Double
+
+    @property
+    def rms(self) -> float:
+        return float(np.sqrt(np.mean(np.square(self.answer))))
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What every cell of a group is asked."""
+
+    problem: Problem
+    exact: Question
+    dense: Question
+
+
+def ask(problem: Problem, seed: int) -> Questions:
+    """Draw both questions for a problem and answer them in float64, checked against the oracle."""
+    rng = np.random.default_rng(seed)
+    dtype = storage_dtype(problem.precision)
+    questions = []
+    for fill in (fills.exact, fills.dense):
+        a, b = fill(problem, dtype, rng)
+        question = Question((a, b), reference(problem, a, b), reference(problem, abs(a), abs(b)))
+        _consult_oracle(problem, question, rng)
+        questions.append(question)
+    return Questions(problem, *questions)
+
+
+def _consult_oracle(problem: Problem, question: Question, rng: np.random.Generator) -> None:
+    positions = sample_positions(problem, rng)
+    values, magnitudes = oracle(problem, *question.operands, positions)
+    layout = (0, 3, 1, 2) if problem.layout == "nhwc" else (0, 1, 2, 3)
+    answers = question.answer.transpose(layout)[tuple(positions.T)]
+    if not (abs(answers - values) <= ORACLE_BAR * magnitudes).all():
+        worst = positions[int(np.argmax(abs(answers - values)))].tolist()
+        raise HarnessError(f"{problem.label}: reference and oracle disagree at output {worst}")
+
+
+class Bench:
+    """Guarded result and workspace for the cells of one group; runs plans between the checks."""
+
+    def __init__(self, device: CpuDevice, questions: Questions, workspace: int) -> None:
+        self.problem = questions.problem
+        self.questions = questions
+        self._dtype = storage_dtype(self.problem.precision)
+        self._shape = self.problem.shapes[2]
+        self._out_bytes = int(np.prod(self._shape)) * self._dtype.itemsize
+        self._out_guard, self._work_guard = device.guarded(self._out_bytes), device.guarded(workspace)
+        self._out_view = self._out_guard.take(self._out_bytes)
+        self.out: Tensor = self._out_view.view(self._dtype).reshape(self._shape)
+
+    def workspace(self, variant: Variant) -> NDArray[np.uint8]:
+        """Exactly the bytes this variant promised to need."""
+        return self._work_guard.take(variant.workspace_bytes)
+
+    def poison(self) -> None:
+        """Make every element of the result a NaN and put its guards up again."""
+        self._out_guard.take(self._out_bytes)[...] = NAN_BYTE
+
+    def intact(self) -> None:
+        """Raise if anything was written outside result or workspace, or an element was not written at all."""
+        for name, guard in (("result", self._out_guard), ("workspace", self._work_guard)):
+            _check_guard(name, guard)
+        unwritten = int(np.isnan(self.out.astype(np.float32)).sum())
+        if unwritten:
+            raise WrongError(f"unwritten: {unwritten} of {self.out.size} elements are NaN")
+
+    def verify(self, plan: Plan, variant: Variant, call: Callable[..., None]) -> Check:
+        """Ask both questions; `call` runs the plan (and keeps its time). WrongError at the first failed check."""
+        workspace = self.workspace(variant)
+        workspace[...] = NAN_BYTE
+        exact = self.questions.exact
+        self._run(plan, exact, workspace, call)
+        check_exact(self.problem, variant, exact, self.out)
+        dense = self.questions.dense
+        self._run(plan, dense, workspace, call)
+        relative, elementwise, grade = check_dense(self.problem, variant, dense, self.out)
+        first = self.out.copy()
+        workspace[...] = 0x5A  # another content: what is left in the workspace must not matter
+        self._run(plan, dense, workspace, call)
+        deterministic = bool((first.view(np.uint8) == self.out.view(np.uint8)).all())
+        if not deterministic:
+            if variant.details.get("deterministic"):
+                raise WrongError("nondeterministic: declared deterministic, but two runs differ")
+            check_dense(self.problem, variant, dense, self.out)
+        return Check(
+            relative_l2=relative,
+            elementwise=elementwise,
+            accuracy=grade.accuracy,
+            exact=bool((exact.answer != 0).any()) and variant.exact,
+            deterministic=deterministic,
+            weak=bool((exact.answer != 0).mean() < WEAK_SHARE),
+        )
+
+    def _run(self, plan: Plan, question: Question, workspace: Tensor, call: Callable[..., None]) -> None:
+        copies = [operand.copy() for operand in question.operands]
+        self.poison()
+        call(plan, *copies, self.out, workspace)
+        self.intact()
+        for name, copy, operand in zip("ab", copies, question.operands, strict=True):
+            if not np.array_equal(copy.view(np.uint8), operand.view(np.uint8)):
+                raise WrongError(f"input_modified: operand {name} is not what it was before the call")
+
+
+def _check_guard(name: str, guard: Guarded) -> None:
+    if guard.damaged():
+        raise WrongError(f"out_of_bounds: bytes next to the {name} were overwritten")
+
+
+def check_exact(problem: Problem, variant: Variant, question: Question, out: Tensor) -> None:
+    """Integer data: bit for bit where only products are summed, right after rounding for fp32 transforms."""
+    result = out.astype(np.float64)
+    if not variant.exact:
+        if problem.precision not in (Precision.FP32, Precision.FP64):
+            return
+        result = np.rint(result)
+    different = result != question.answer
+    if different.any():
+        where = tuple(int(i) for i in np.argwhere(different)[0])
+        raise WrongError(
+            f"exact: {int(different.sum())} of {out.size} elements differ on integer data, first at {where}: "
+            f"{result[where]:g} instead of {question.answer[where]:g}"
+        )
+
+
+def check_dense(
+    problem: Problem, variant: Variant, question: Question, out: Tensor
+) -> tuple[float, float, accuracy.Grade]:
+    """Relative L2 error, scaled element-wise error and the class they earn."""
+    error = out.astype(np.float64) - question.answer
+    relative = _ratio(float(np.linalg.norm(error)), float(np.linalg.norm(question.answer)))
+    grade = accuracy.grade(problem.precision, relative)
+    if grade.accuracy is None or not np.isfinite(relative):
+        raise WrongError(f"error: relative L2 {relative:.3g} is above {grade.bar:.3g}")
+    elementwise = _elementwise(problem, question, error, grade.accuracy)
+    _check_elements(problem, variant, question, error, elementwise, grade.accuracy)
+    return relative, elementwise, grade
+
+
+def _ratio(error: float, size: float) -> float:
+    if size:
+        return error / size
+    return float("inf") if error else 0.0
+
+
+def _asked_class(problem: Problem, name: str) -> str:
+    """The class whose element-wise rules apply; those of the asked precision when the result is unranked."""
+    return accuracy.ASKED[problem.precision] if name == accuracy.UNRANKED else name
+
+
+def _elementwise(problem: Problem, question: Question, error: Double, name: str) -> float:
+    """Largest error in units of epsilon times the sum of |products| behind that element."""
+    scale = question.magnitude * accuracy.EPSILON[_asked_class(problem, name)]
+    scaled = np.divide(abs(error), scale, out=np.zeros_like(error), where=scale > 0)
+    return float(scaled.max(initial=0.0))
+
+
+def _check_elements(
+    problem: Problem, variant: Variant, question: Question, error: Double, elementwise: float, name: str
+) -> None:
+    asked = _asked_class(problem, name)
+    if not variant.exact:
+        limit = accuracy.TRANSFORM_GATE * accuracy.BARS[asked] * question.rms
+        largest = float(abs(error).max(initial=0.0))
+        if largest > limit and name != accuracy.UNRANKED:
+            raise WrongError(
+                f"element: largest error {largest:.3g} is above {limit:.3g}, 40 x the class bar x rms"
+            )
+        return
+    if elementwise > accuracy.GATES[asked] and name != accuracy.UNRANKED:
+        raise WrongError(
+            f"element: scaled error {elementwise:.3g} is above {accuracy.GATES[asked]:g} (class {asked})"
+        )
+    if (error[question.magnitude == 0] != 0).any():
+        raise WrongError("element: an output that only sees padding is not exactly zero")
