@@ -150,7 +150,7 @@ class Lowering:
         return rows.transpose(1, 2, 0)
 
     def shift(self, tap: tuple[int, int], rows: slice) -> tuple[slice, slice, slice, slice]:
-        """For one tap: output rows (counted in the chunk) and columns it reaches, image rows and columns it reads."""
+        """Of one tap: output rows (counted in the chunk) and columns it reaches, image rows and columns it reads."""
         p = self.problem
         (p0, p1), (q0, q1) = self.hits[0][tap[0]], self.hits[1][tap[1]]
         p0, p1 = max(p0, rows.start), max(p0, rows.start, min(p1, rows.stop))
@@ -236,8 +236,10 @@ class Im2colPlan:
         part = y[images, :, :, rows]
         pixels = part.shape[0] * part.shape[3] * part.shape[4]
         if channels_first(self.problem):
-            return part[0].reshape(*part.shape[1:3], pixels)
-        return part.transpose(0, 3, 4, 1, 2).reshape(pixels, *part.shape[1:3]).transpose(1, 2, 0)
+            first: Floats = part[0]
+            return first.reshape(*part.shape[1:3], pixels)
+        flat = part.transpose(0, 3, 4, 1, 2).reshape(pixels, *part.shape[1:3])
+        return flat.transpose(1, 2, 0)
 
     def _block(self, block: Floats, part: Floats) -> tuple[Floats, Floats]:
         """A block holding `part` of y, as (G, K/G, pixels) and as (N, G, K/G, P, Q)."""

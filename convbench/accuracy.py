@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from convbench.problem import Precision
 
-# Relative L2 bars, strictest first. D is double; S and F are fp32; T is TF32-like; H and B are 16-bit results.
+# Relative L2 bars. D is double; S and F are fp32; T is TF32-like; H and B are 16-bit results.
 BARS = {"D": 1e-12, "S": 3e-6, "F": 5e-5, "T": 1e-3, "H": 6e-4, "B": 3e-3}
 CLASSES = {
     Precision.FP64: ("D",),

@@ -16,7 +16,7 @@ LIBRARIES = ("numpy", "scipy", "ml-dtypes", "torch")
 
 
 def collect() -> dict[str, Any]:
-    """The environment record. `identity` is the part that decides whether two figures may be the same cell."""
+    """The environment record. `identity` decides whether two figures may be of the same cell."""
     identity = {
         "cpu": cpu_model(),
         "threads": threads.count(),

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from convbench.problem import Precision, Problem
 
-# Largest sum of |products| that every intermediate and the stored result hold exactly, with bits to spare for the
-# halves and quarters of F(2x2, 3x3).
+# Largest sum of |products| that every intermediate and the stored result hold exactly, with bits to spare for
+# the halves and quarters of F(2x2, 3x3).
 EXACT_BOUND = {Precision.FP16: 2048, Precision.BF16: 256}
 DEFAULT_BOUND = 1 << 16
 AMPLITUDE = 3
@@ -32,7 +32,7 @@ def _uniform(shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Genera
 
 
 def exact(problem: Problem, dtype: np.dtype[Any], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Random integers; the longer the sums, the smaller and sparser, so that the bound holds for any order."""
+    """Random integers; the longer the sums, the smaller and sparser, so that any order is exact."""
     bound = EXACT_BOUND.get(problem.precision, DEFAULT_BOUND)
     amplitude = max(1, min(AMPLITUDE, int((bound / problem.reduction) ** 0.5)))
     density = min(1.0, bound / (2 * problem.reduction * amplitude**2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from convbench.errors import UsageError, unknown
@@ -16,7 +17,7 @@ def list_algorithms(device: str = "cpu") -> list[str]:
     """Names of the algorithms of a device."""
     from convbench import registry
 
-    return list(registry.algorithms(device))
+    return list(registry.algorithms(_device(device)))
 
 
 def reject(algorithm: str, problem: Problem, device: str = "cpu") -> str | None:
@@ -43,9 +44,10 @@ def convolve(
         if array.shape != shape:
             raise UsageError(f"operand {name} has shape {array.shape}; {problem.label} needs {shape}")
     out = np.empty(problem.shapes[2], dtype)
+    x, w = operands
     plan = solver.prepare(problem, chosen)
     try:
-        plan.run(*operands, out, Guarded(chosen.workspace_bytes).take(chosen.workspace_bytes))
+        plan.run(x, w, out, Guarded(chosen.workspace_bytes).take(chosen.workspace_bytes))
     finally:
         plan.close()
     return out
@@ -54,11 +56,21 @@ def convolve(
 def _entry(algorithm: str, device: str) -> Entry:
     from convbench import registry
 
-    return registry.select(device, [algorithm])[0]
+    return registry.select(_device(device), [algorithm])[0]
 
 
-def _variant(variants: Any, name: str | None) -> Variant:
+def _device(name: str) -> str:
+    from convbench import devices
+
+    if name not in devices.NAMES:
+        raise unknown("device", name, devices.NAMES)
+    return name
+
+
+def _variant(variants: Sequence[Variant], name: str | None) -> Variant:
     by_name = {variant.name: variant for variant in variants}
+    if not by_name:
+        raise UsageError("the algorithm offers no variant for this problem")
     if name is None:
         return next(iter(by_name.values()))
     if name not in by_name:

@@ -86,8 +86,8 @@ class Problem:
         for axis, size in (("high", self.p), ("wide", self.q)):
             if size < 1:
                 raise UsageError(
-                    f"'{self}' has an output {size} pixels {axis}: the filter (with dilation) must fit into the "
-                    f"padded image; make the image or the padding larger, or the filter smaller"
+                    f"'{self}' has an output {size} pixels {axis}: the filter (with dilation) must fit "
+                    f"into the padded image; make the image or the padding larger, or the filter smaller"
                 )
 
     def _check_size(self, name: str, value: int, largest: int) -> None:

@@ -84,7 +84,7 @@ class Cell:
     preset: str = "default"
 
     def key(self, source: str, identity: Mapping[str, Any]) -> str:
-        """Content hash: problem, variant, source of the algorithm, limits, regime, device and library versions."""
+        """Content hash of the cell, the algorithm's source, and the device with its libraries."""
         content = {
             "problem": self.problem.as_dict(),
             "algorithm": self.algorithm,

@@ -1,7 +1,7 @@
 """What is right: a float64 convolution in the plainest code, and an oracle of sampled sums to watch over it.
 
-Neither shares a line with the algorithms under test or with the other: the reference shifts whole tensors, the
-oracle follows the index arithmetic of single outputs. Both see tensors as (N, C, H, W) views.
+Neither shares a line with the algorithms under test or with the other: the reference shifts whole tensors,
+the oracle follows the index arithmetic of single outputs. Both see tensors as (N, C, H, W) views.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ def _backward_filter(problem: Problem, x: NDArray[Any], dy: NDArray[Any], dw: Do
             dw[:, :, r, s] += products.sum(axis=0).reshape(problem.k, -1)
 
 
-# ---- the oracle ---------------------------------------------------------------------------------------------
+# ---- the oracle ------------------------------------------------------------------------------------------
 
 
 def sample_positions(problem: Problem, rng: np.random.Generator) -> Index:
-    """Outputs worth looking at, as rows (n, c, h, w): corners and edges of the first and last image in the first
-    and last channel of each end group, and random ones; fewer where each is a long sum."""
+    """Outputs worth looking at, as rows (n, c, h, w): corners and edges of the end images in the end
+    channels of the end groups, and random ones; fewer where each is a long sum."""
     view = _nchw(np.empty(problem.shapes[2], np.bool_), problem).shape
     ends = [sorted({0, size - 1}) for size in view]
     per_group = view[1] // (problem.groups if problem.direction is not Direction.BWD_FILTER else 1)

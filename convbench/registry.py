@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from convbench.api import Algorithm
-from convbench.errors import UsageError, unknown
+from convbench.errors import UsageError, one_line, unknown
 
-BUILT_IN = ("direct", "im2col", "torch")
+BUILT_IN = ("direct", "im2col", "fft", "winograd", "torch")
 GROUP = "convbench.algorithms"
 
 
@@ -58,8 +58,8 @@ def load_all() -> tuple[tuple[Entry, ...], tuple[Broken, ...]]:
         origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
         try:
             entries += _plug_in(point, origin, entries)
-        except Exception as error:  # a plug-in may raise anything; it must not take the others down
-            broken.append(Broken(point.name, origin, f"{type(error).__name__}: {error}"))
+        except (Exception, SystemExit) as error:  # a plug-in may raise anything; the others go on
+            broken.append(Broken(point.name, origin, f"{type(error).__name__}: {one_line(str(error))}"))
     return tuple(entries), tuple(broken)
 
 
@@ -75,6 +75,7 @@ def _plug_in(point: EntryPoint, origin: str, present: Iterable[Entry]) -> list[E
             )
         if (algorithm.name, algorithm.device) in taken:
             raise ValueError(f"the name '{algorithm.name}' is taken on device {algorithm.device}")
+        taken.add((algorithm.name, algorithm.device))
         found.append(_entry(algorithm, origin))
     return found
 

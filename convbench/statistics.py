@@ -103,7 +103,7 @@ def verdict(ratio: Interval, floor: float) -> Verdict:
 
 
 def noise_floor(ratios: Sequence[float]) -> float:
-    """95th percentile of |ratio - 1| over A/A pairs; their maximum when there are fewer than 20; nan if none."""
+    """95th percentile of |ratio - 1| over A/A pairs; their maximum below 20 pairs; nan if none."""
     errors = sorted(abs(r - 1) for r in ratios)
     if not errors:
         return nan

@@ -115,7 +115,7 @@ def _check_schema(content: Mapping[str, Any], where: str) -> None:
     schema = content.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
         raise UsageError(
-            f"{where} has schema {schema}, this convbench reads up to {SCHEMA}; open it with a newer convbench"
+            f"{where} has schema {schema}, this convbench reads up to {SCHEMA}; open it with a newer one"
         )
 
 

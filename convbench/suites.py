@@ -13,7 +13,7 @@ from convbench.errors import UsageError, one_line, unknown
 from convbench.layers import Layer, Suite, distinct
 from convbench.problem import Problem
 
-__all__ = ["Layer", "Suite", "load_suite", "select", "suite_names"]
+__all__ = ["Layer", "Suite", "load_file", "load_suite", "select", "suite_names"]
 
 LARGEST_FILE = 1_000_000
 SUFFIXES = (".csv", ".txt", ".suite")
@@ -59,7 +59,7 @@ def load_suite(name_or_path: str) -> Suite:
         about, layers = _SUITES[name]
         return Suite(name, tuple(layers()), about)
     if _is_file(name_or_path):
-        return _load_file(name_or_path)
+        return load_file(name_or_path)
     raise unknown("suite", name_or_path, (*_SUITES, *_GRIDS))
 
 
@@ -84,9 +84,10 @@ def _is_file(target: str) -> bool:
         return False
 
 
-def _load_file(path: str) -> Suite:
+def load_file(path: str, kind: str | None = None) -> Suite:
+    """A suite file, in the given format or the one it looks like."""
     text = _read_text(path)
-    layers = formats.read(text, formats.kind_of(path, text), source=path)
+    layers = formats.read(text, kind or formats.kind_of(path, text), source=path)
     return Suite(Path(path).stem, layers, f"from {one_line(path)}")
 
 

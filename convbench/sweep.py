@@ -155,10 +155,11 @@ def refuse_impossible(suite: Suite, options: Options, device: CpuDevice) -> None
     """Stop before anything is written when no problem fits into memory."""
     free, needs = device.free_memory(), {p: needed_bytes(p) for p in problems(suite, options)}
     smallest = min(needs, key=lambda p: needs[p])
-    if free is not None and needs[smallest] > free:
+    need = needs[smallest]
+    if free is not None and need > free:
         raise UsageError(
-            f"'{smallest}' needs {needs[smallest]} bytes ({format_size(needs[smallest])}) for its tensors and their "
-            f"reference, {free} ({format_size(free)}) are free; use a smaller batch (--batch) or image"
+            f"'{smallest}' needs {need} bytes ({format_size(need)}) for its tensors and their reference, "
+            f"{free} ({format_size(free)}) are free; use a smaller batch (--batch) or image"
         )
 
 

@@ -20,7 +20,7 @@ def available() -> int:
 def count() -> int:
     """Threads that every implementation uses."""
     value = os.environ.get(VARIABLES[0], "").split(",")[0]
-    return int(value) if value.isdigit() and int(value) > 0 else available()
+    return int(value) if value.isdecimal() and int(value) > 0 else available()
 
 
 def fix(wanted: int | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
@@ -20,7 +20,6 @@ from convbench.statistics import median_interval, ratio_interval
 LOOKS = (6, 10, 15, 20, 30)
 TIME_WIDTH, RATIO_WIDTH = 0.005, 0.01
 WARM_CALLS, WARM_SECONDS, WARM_LIMIT = 3, 0.025, 1.0
-SAMPLE_SECONDS = 0.01
 BLOCK_SAMPLES = 5
 SLOW_CALL = 0.1
 
@@ -32,10 +31,14 @@ class Preset:
     name: str
     rounds: int
     last: int
-    seconds: float = 15.0
+    sample_seconds: float = 0.01
+    budget_seconds: float = 15.0
 
 
-PRESETS = {p.name: p for p in (Preset("quick", 6, 6), Preset("default", 10, 30), Preset("rigorous", 20, 30))}
+PRESETS = {
+    preset.name: preset
+    for preset in (Preset("quick", 6, 6, 0.004), Preset("default", 10, 30), Preset("rigorous", 20, 30))
+}
 
 
 class Contestant(Protocol):
@@ -75,11 +78,11 @@ class Series:
     spent: float = 0.0
 
 
-def plan_block(seconds: float) -> Block:
-    """Samples of at least 10 ms; the first of a block is dropped, unless a single call is slow."""
+def plan_block(seconds: float, sample_seconds: float) -> Block:
+    """Samples as long as the preset wants; the first of a block is dropped, unless a single call is slow."""
     if seconds > SLOW_CALL:
         return Block(1, 1, 0)
-    return Block(max(1, ceil(SAMPLE_SECONDS / seconds)), BLOCK_SAMPLES - 1, 1)
+    return Block(max(1, ceil(sample_seconds / seconds)), BLOCK_SAMPLES - 1, 1)
 
 
 def warm_up(contestant: Contestant) -> float:
@@ -98,10 +101,9 @@ def measure(
     seed: int,
     *,
     baseline: int = 0,
-    plan: Callable[[float], Block] = plan_block,
 ) -> list[Series]:
     """Time all contestants interleaved and return their series in the same order."""
-    series = [_start(contestant, plan) for contestant in contestants]
+    series = [_start(contestant, preset) for contestant in contestants]
     active = {i for i, one in enumerate(series) if one.failure is None}
     for number, order in enumerate(_rounds(len(contestants), random.Random(seed)), start=1):
         look = number in LOOKS and number >= preset.rounds
@@ -118,9 +120,9 @@ def measure(
     return series
 
 
-def _start(contestant: Contestant, plan: Callable[[float], Block]) -> Series:
+def _start(contestant: Contestant, preset: Preset) -> Series:
     try:
-        return Series(plan(warm_up(contestant)))
+        return Series(plan_block(warm_up(contestant), preset.sample_seconds))
     except Exception as error:
         return Series(Block(1, 1, 0), failure=error)
 
@@ -187,7 +189,7 @@ def _settled(series: Sequence[Series], active: set[int], baseline: int) -> set[i
 
 def _over_budget(series: Sequence[Series], active: set[int], preset: Preset) -> set[int]:
     """Who would exceed its time with one more round."""
-    return {i for i in active if series[i].spent * (1 + 1 / len(series[i].medians)) > preset.seconds}
+    return {i for i in active if series[i].spent * (1 + 1 / len(series[i].medians)) > preset.budget_seconds}
 
 
 def _quality(one: Series, series: Sequence[Series]) -> list[str]:

@@ -1,0 +1,48 @@
+# make quickstart | make test | make lint | make bench
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# The CUDA extra that fits the driver, where there is one: nvidia-smi prints "CUDA Version: 13.0".
+CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: \([0-9]*\).*/\1/p')
+EXTRA := $(if $(filter 12,$(CUDA)),cuda12,$(if $(CUDA),cuda13))
+
+.PHONY: quickstart test test-all lint bench clean
+
+quickstart: $(VENV)/.run
+	$(BIN)/convbench run quick --quick --out results/quickstart --report
+
+test: $(VENV)/.test
+	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=term
+
+test-all: $(VENV)/.test
+	$(BIN)/pytest -n auto
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	sh tests/typing-tree.sh .typing
+	cd .typing && ../$(BIN)/mypy --config-file ../pyproject.toml -p convbench
+
+bench: $(VENV)/.test
+	$(BIN)/pytest tests/bench/bench_*.py --benchmark-only -s
+
+clean:
+	rm -rf $(VENV) .typing build dist *.egg-info
+
+# One stamp a set of packages: made again when pyproject.toml changes.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || { echo "no virtual environment: $(PYTHON) needs its venv module (Debian: apt install python3-venv)"; exit 1; }
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e "."$(if $(EXTRA),"[$(EXTRA)]")
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e ".[test]"
+	touch $@
+
+$(VENV)/.lint: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e ".[test,lint]"
+	touch $@

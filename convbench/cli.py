@@ -1,0 +1,298 @@
+"""The command line. Commands import what they need when they run, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from convbench import __version__, threads
+from convbench.errors import CannotRunError, UsageError
+from convbench.problem import Direction, Layout, Precision, Problem, member
+
+Kind = TypeVar("Kind", bound=StrEnum)
+VIEWS = ("winners", "limits", "networks", "layers", "accuracy", "coverage")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="convbench")
+def cli() -> None:
+    """Convolution algorithms: checked for agreement, then timed, side by side.
+
+    \b
+    convbench run quick --quick --out results/try    measure a small suite
+    convbench show results/try                       winners, totals, what failed and why
+    convbench report results/try                     a page to open in a browser
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; one line for what the user can fix, and the exit code that says what happened."""
+    try:
+        code = cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _complain("interrupted; what was finished is kept, the same command goes on from there", 130)
+    except click.ClickException as error:
+        code = _complain(error.format_message(), 2)
+    except UsageError as error:
+        code = _complain(str(error), 2)
+    except CannotRunError as error:
+        code = _complain(str(error), 3)
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code or 0)
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"convbench: {message}", err=True)
+    return code
+
+
+def _members(kind: type[Kind], values: Sequence[str]) -> tuple[Kind, ...]:
+    """Values of a repeated, comma-separated option; `all` stands for every one."""
+    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    if "all" in names:
+        return tuple(kind)
+    return tuple(dict.fromkeys(member(kind, name) for name in names))
+
+
+def _names(values: Sequence[str]) -> list[str] | None:
+    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    return names or None
+
+
+def _limits(values: Sequence[str]) -> tuple[int | None, ...]:
+    from convbench.environment import total_memory
+    from convbench.sizes import parse_size
+
+    texts = [text for value in values for text in value.split(",")]
+    return tuple(None if text == "none" else parse_size(text, total_memory()) for text in texts) or (None,)
+
+
+device_option = click.option("--device", metavar="cpu|cuda", help="Default: cuda where it works, else cpu.")
+threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads; default: all.")
+
+
+def _open_device(name: str | None, count: int | None, *, say: bool = False) -> Any:
+    """The device; threads are fixed first, because BLAS reads their number when it is loaded."""
+    from convbench import devices
+
+    threads.fix(count)
+    chosen = devices.choose(name)
+    if say and name is None and chosen == "cpu":
+        click.echo(f"measuring on the CPU ({devices.missing('cuda')})", err=True)
+    return devices.open_device(chosen)
+
+
+@cli.command()
+def doctor() -> None:
+    """Devices, libraries and algorithms of this machine, and what is missing."""
+    from convbench.doctor import examine
+
+    threads.fix()
+    for line in examine():
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("targets", nargs=-1, required=True, metavar="SUITE|FILE|TEXT...")
+@click.option("--algorithms", multiple=True, metavar="A,B", help="Default: all of the device.")
+@click.option("--directions", multiple=True, default=["all"], metavar="fwd,bwd-data,bwd-filter|all")
+@click.option(
+    "--precision", "precisions", multiple=True, default=["fp32"], metavar="fp64,fp32,tf32,fp16,bf16|all"
+)
+@click.option("--layout", "layouts", multiple=True, default=["nchw"], metavar="nchw,nhwc|all")
+@click.option("--batch", type=click.IntRange(1), help="Override N of every layer.")
+@click.option(
+    "--workspace-limit",
+    "limits",
+    multiple=True,
+    metavar="64MiB,none",
+    help="The largest is enforced; tables show each.",
+)
+@device_option
+@threads_option
+@click.option("--out", type=click.Path(path_type=Path), help="Result folder; default: results/NAME.")
+@click.option("--quick", "preset", flag_value="quick", help="6 rounds, short samples.")
+@click.option("--default", "preset", flag_value="default", default=True, hidden=True)
+@click.option("--rigorous", "preset", flag_value="rigorous", help="20 rounds and more.")
+@click.option(
+    "--baseline",
+    default="direct",
+    show_default=True,
+    help="Algorithm that is measured twice to learn the noise.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
+@click.option("--retry-failed", is_flag=True, help="Measure failed cells again.")
+@click.option("--report", "report_", is_flag=True, help="Write the page when done.")
+@click.option("--quiet", is_flag=True, help="No progress and no table.")
+def run(targets: Sequence[str], **options: Any) -> int:
+    """Check and time algorithms on layers; cells that the folder holds already are not measured again."""
+    from convbench.commands import run_sweep
+
+    device = _open_device(options["device"], options["threads"], say=not options["quiet"])
+    wishes = {
+        "directions": _members(Direction, options["directions"]),
+        "precisions": _members(Precision, options["precisions"]),
+        "layouts": _members(Layout, options["layouts"]),
+        "limits": _limits(options["limits"]),
+        "algorithms": _names(options["algorithms"]),
+        **{name: options[name] for name in ("preset", "baseline", "retry_failed")},
+    }
+    keep = ("batch", "out", "dry_run", "quiet", "report_")
+    return run_sweep(device, targets, wishes, **{name: options[name] for name in keep})
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="ALGORITHM...")
+@click.option("--directions", multiple=True, default=["all"])
+@click.option("--precision", "precisions", multiple=True, default=["all"])
+@click.option("--layout", "layouts", multiple=True, default=["all"])
+@device_option
+@threads_option
+def verify(
+    names: Sequence[str],
+    directions: Sequence[str],
+    precisions: Sequence[str],
+    layouts: Sequence[str],
+    device: str | None,
+    threads: int | None,
+) -> int:
+    """The conformance suite against algorithms, also a plug-in's; exit code 1 if any check fails."""
+    from convbench.commands import verify_algorithms
+
+    opened = _open_device(device, threads, say=True)
+    kinds = _members(Direction, directions), _members(Precision, precisions), _members(Layout, layouts)
+    return verify_algorithms(opened, _names(names), *kinds)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--view",
+    "views",
+    multiple=True,
+    type=click.Choice([*VIEWS, "all"]),
+    default=["winners", "networks", "coverage"],
+)
+@click.option("--format", "form", type=click.Choice(["terminal", "markdown", "csv"]), default="terminal")
+def show(folder: Path, views: Sequence[str], form: str) -> None:
+    """Tables of a result folder."""
+    from convbench.commands import show_folder
+
+    show_folder(folder, VIEWS if "all" in views else views, form)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Page, Markdown tables and plots of a result folder, written to FOLDER/report."""
+    from convbench.report import build
+
+    click.echo(build(folder))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--to", "form", type=click.Choice(["csv", "pytest-benchmark"]), required=True)
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write; default: standard output.")
+def export(folder: Path, form: str, out: Path | None) -> None:
+    """Results for other tools."""
+    from convbench.commands import write_text
+    from convbench.export import exported
+
+    write_text(exported(folder, form), out)
+
+
+@cli.group("list")
+def list_() -> None:
+    """What there is: algorithms, suites, devices."""
+
+
+@list_.command("algorithms")
+@click.option("--problem", metavar="TEXT", help="Say for this problem which variants there are, or why none.")
+@click.option("--direction", default="fwd", show_default=True)
+@click.option("--precision", default="fp32", show_default=True)
+@click.option("--layout", default="nchw", show_default=True)
+@device_option
+def list_algorithms(
+    problem: str | None, direction: str, precision: str, layout: str, device: str | None
+) -> None:
+    """Algorithms of a device with their origin."""
+    from convbench.commands import list_algorithms_of
+
+    opened = _open_device(device, None)
+    asked = (
+        Problem.parse(problem, direction=direction, precision=precision, layout=layout) if problem else None
+    )
+    list_algorithms_of(opened, asked)
+
+
+@list_.command("suites")
+def list_suites() -> None:
+    """Built-in suites."""
+    from convbench.commands import print_table
+    from convbench.suites import suite_names
+
+    print_table("Suites", ("suite", "layers"), list(suite_names().items()))
+
+
+@list_.command("devices")
+def list_devices() -> None:
+    """Devices, and why one cannot be used."""
+    from convbench import devices
+
+    for name in devices.NAMES:
+        click.echo(f"{name}: {devices.missing(name) or 'ready'}")
+
+
+@cli.group()
+def suite() -> None:
+    """Layers in and out."""
+
+
+@suite.command("show")
+@click.argument("target")
+@click.option("--batch", type=click.IntRange(1))
+def suite_show(target: str, batch: int | None) -> None:
+    """Layers of a suite, a suite file or a text form."""
+    from convbench.commands import show_suite
+
+    show_suite(target, batch)
+
+
+@suite.command("import")
+@click.argument("file", type=str)
+@click.option(
+    "--from", "kind", help="csv, text, benchdnn, deepbench or miopen; default: by the look of the file."
+)
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="CSV file to write; default: standard output."
+)
+def suite_import(file: str, kind: str | None, out: Path | None) -> None:
+    """Read layers from another tool's file and write them as a suite file."""
+    from convbench.commands import write_text
+    from convbench.formats import write
+    from convbench.suites import load_file
+
+    write_text(write(load_file(file, kind), "csv"), out)
+
+
+@suite.command("export")
+@click.argument("target")
+@click.option("--to", "kind", required=True, help="csv, text, benchdnn, deepbench or miopen.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write; default: standard output.")
+def suite_export(target: str, kind: str, out: Path | None) -> None:
+    """Write a suite for another tool."""
+    from convbench.commands import write_text
+    from convbench.formats import write
+    from convbench.suites import select
+
+    write_text(write(select([target]), kind), out)

@@ -1,0 +1,100 @@
+"""Results for other tools: CSV, and the JSON that `pytest-benchmark compare` reads."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from convbench.record import Record
+from convbench.store import Contents, read
+
+
+def exported(folder: Path, form: str) -> str:
+    """The text of an export."""
+    contents = read(folder)
+    return _csv(contents) if form == "csv" else _pytest_benchmark(contents)
+
+
+def _csv(contents: Contents) -> str:
+    from convbench.frame import cells_frame
+
+    frame = cells_frame(contents)
+    for column in ("variant", "reason", "flags", "algorithm"):  # text a spreadsheet could take for a formula
+        frame[column] = frame[column].map(_harmless)
+    return str(frame.to_csv(index=False))
+
+
+def _harmless(text: Any) -> Any:
+    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _pytest_benchmark(contents: Contents) -> str:
+    cells = [record for record in contents.cells.values() if record.time is not None]
+    environment = next(iter(contents.environments.values()), {})
+    identity = environment.get("identity", {})
+    document = {
+        "machine_info": {
+            "node": environment.get("host", ""),
+            "system": environment.get("system", ""),
+            "python_version": environment.get("python", ""),
+            "cpu": {"brand_raw": identity.get("cpu", "")},
+        },
+        "commit_info": {},
+        "benchmarks": [_benchmark(record) for record in cells],
+        "datetime": cells[0].started if cells else "",
+        "version": "5.0.0",
+    }
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def _benchmark(record: Record) -> dict[str, Any]:
+    cell = record.cell
+    name = f"{cell.problem.label}[{cell.algorithm}/{cell.variant}]"
+    return {
+        "group": cell.problem.label,
+        "name": name,
+        "fullname": f"convbench::{name}",
+        "params": {"algorithm": cell.algorithm, "variant": cell.variant},
+        "param": f"{cell.algorithm}/{cell.variant}",
+        "extra_info": {"status": record.status.value, "flags": record.flags},
+        "options": {
+            "disable_gc": True,
+            "timer": "perf_counter",
+            "min_rounds": 1,
+            "max_time": 0,
+            "warmup": True,
+        },
+        "stats": _stats(record),
+    }
+
+
+def _stats(record: Record) -> dict[str, Any]:
+    """Statistics over the raw samples, under the names of pytest-benchmark."""
+    assert record.time is not None
+    data = list(chain.from_iterable(record.time.samples))
+    mean = statistics.fmean(data)
+    deviation = statistics.stdev(data) if len(data) > 1 else 0.0
+    middle = statistics.median(data)
+    return {
+        "min": min(data),
+        "max": max(data),
+        "mean": mean,
+        "stddev": deviation,
+        "rounds": len(data),
+        "median": middle,
+        "iqr": record.time.q3 - record.time.q1,
+        "q1": record.time.q1,
+        "q3": record.time.q3,
+        "iqr_outliers": record.time.tukey,
+        "stddev_outliers": sum(abs(x - mean) > deviation for x in data),
+        "outliers": f"{sum(abs(x - mean) > deviation for x in data)};{record.time.tukey}",
+        "ld15iqr": min(data),
+        "hd15iqr": max(data),
+        "ops": 1 / mean,
+        "total": sum(data),
+        "data": data,
+        "iterations": record.time.calls,
+    }

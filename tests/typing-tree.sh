@@ -1,0 +1,9 @@
+#!/bin/sh
+# mypy cannot follow setuptools' package-dir mapping: show it the package as it is installed, by links.
+set -eu
+tree=$1
+rm -rf "$tree"
+mkdir -p "$tree/convbench"
+for file in convbench/*; do ln -s "../../$file" "$tree/convbench/"; done
+ln -s ../../algorithms "$tree/convbench/algorithms"
+ln -s ../../report "$tree/convbench/report"
