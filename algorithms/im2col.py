@@ -10,35 +10,15 @@ Small chunks stay in cache and need little workspace; large ones make larger mat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from convbench.api import Array, Direction, Plan, Problem, Variant
 
-from .cpu import (
-    Block,
-    Floats,
-    block_bytes,
-    carve,
-    channels_first,
-    compute_dtype,
-    converts,
-    nchw,
-    parallel,
-    taps_view,
-)
-
-CACHE_ELEMENTS = 1 << 18  # a lowered chunk of 1 MiB stays in the L2 cache
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A part of the output lowered at once: some images, or some rows of one."""
-
-    images: int
-    rows: int
+from .cpu import Floats, block_bytes, carve, channels_first, nchw, parallel, taps_view
+from .lowering import Lowering, chunks
 
 
 @dataclass(frozen=True)
@@ -67,140 +47,11 @@ class Im2col:
         return Im2colPlan(Lowering(problem, chunks(problem)[variant.name]))
 
 
-def chunks(problem: Problem) -> dict[str, Chunk]:
-    """From a few rows to the whole batch; where lowering is the identity there is nothing to chunk."""
-    if needs_no_lowering(problem):
-        return {"gemm": Chunk(1, problem.p)}
-    row = problem.c * problem.r * problem.s * problem.q
-    rows = max(1, min(problem.p, CACHE_ELEMENTS // row))
-    found = {f"rows{rows}": Chunk(1, rows)} if rows < problem.p else {}
-    images = 1
-    while images < problem.n:
-        found[f"chunk{images}"] = Chunk(images, problem.p)
-        images *= 4
-    return found | {f"chunk{problem.n}": Chunk(problem.n, problem.p)}
-
-
-def needs_no_lowering(problem: Problem) -> bool:
-    """A plain 1x1 convolution is a matrix product as it stands."""
-    plain = problem.taps == problem.stride == (1, 1) and problem.pad == ((0, 0), (0, 0))
-    return plain and not converts(problem)
-
-
-class Lowering:
-    """Sizes, blocks and the lowering itself for one chunk size."""
-
-    def __init__(self, problem: Problem, chunk: Chunk) -> None:
-        self.problem, self.chunk = problem, chunk
-        self.identity = needs_no_lowering(problem)
-        self.merged = chunk.images > 1
-        self.hits = [_hits(problem, axis) for axis in (0, 1)]
-        self.channels, self.filters = problem.c // problem.groups, problem.k // problem.groups
-        self.length = self.channels * problem.r * problem.s
-
-    def blocks(self) -> dict[str, Block]:
-        p, dtype, chunk = self.problem, compute_dtype(self.problem.precision), self.chunk
-        pixels = chunk.images * chunk.rows * p.q
-        blocks: dict[str, Block] = {}
-        if not self.identity:
-            blocks["cols"] = ((p.groups * self.length * pixels,), dtype)
-        if self.copies_output:
-            blocks["y"] = ((p.k * pixels,), dtype)
-        if self.packs_filters:
-            blocks["w"] = ((p.k * self.length,), dtype)
-        if p.direction is Direction.BWD_FILTER:
-            blocks["product"] = ((p.k * self.length,), dtype)
-        if p.direction is Direction.BWD_DATA and converts(p):
-            blocks["dx"] = ((p.c * chunk.images * p.h * p.w,), dtype)
-        return blocks
-
-    @property
-    def copies_output(self) -> bool:
-        """Whether y (or dy) has to go through a block: to widen it, or to put several images side by side."""
-        return converts(self.problem) or (self.merged and channels_first(self.problem))
-
-    @property
-    def packs_filters(self) -> bool:
-        """Whether w cannot be used in place; sums of dw are always kept in a block."""
-        return converts(self.problem) or self.problem.flip or self.problem.direction is Direction.BWD_FILTER
-
-    def parts(self) -> Iterator[tuple[slice, slice]]:
-        """Images and output rows of each chunk."""
-        for n in range(0, self.problem.n, self.chunk.images):
-            for row in range(0, self.problem.p, self.chunk.rows):
-                rows = slice(row, min(row + self.chunk.rows, self.problem.p))
-                yield slice(n, min(n + self.chunk.images, self.problem.n)), rows
-
-    def columns(self, block: Floats, images: int, rows: int) -> Floats:
-        """The lowered block as (G, C/G, R, S, N, P, Q), in the memory order of the layout."""
-        p = self.problem
-        size = p.groups * self.length * images * rows * p.q
-        part = block[:size]
-        if channels_first(p):
-            return part.reshape(p.groups, self.channels, p.r, p.s, images, rows, p.q)
-        view = part.reshape(images, rows, p.q, p.groups, p.r, p.s, self.channels)
-        return view.transpose(3, 6, 4, 5, 0, 1, 2)
-
-    def matrix(self, columns: Floats) -> Floats:
-        """(G, C/G, R, S, N, P, Q) as (G, reduction, pixels); the reduction runs as filters lie in memory."""
-        p, pixels = self.problem, columns.shape[4] * columns.shape[5] * columns.shape[6]
-        if channels_first(p):
-            return columns.reshape(p.groups, self.length, pixels)
-        rows = columns.transpose(4, 5, 6, 0, 2, 3, 1).reshape(pixels, p.groups, self.length)
-        return rows.transpose(1, 2, 0)
-
-    def shift(self, tap: tuple[int, int], rows: slice) -> tuple[slice, slice, slice, slice]:
-        """Of one tap: output rows (counted in the chunk) and columns it reaches, image rows and columns it reads."""
-        p = self.problem
-        (p0, p1), (q0, q1) = self.hits[0][tap[0]], self.hits[1][tap[1]]
-        p0, p1 = max(p0, rows.start), max(p0, rows.start, min(p1, rows.stop))
-        h, w = (tap[i] * p.dilation[i] - p.pad[i][0] for i in (0, 1))
-        return (
-            slice(p0 - rows.start, p1 - rows.start),
-            slice(q0, q1),
-            slice(p0 * p.stride[0] + h, p1 * p.stride[0] + h, p.stride[0]) if p1 > p0 else slice(0, 0),
-            slice(q0 * p.stride[1] + w, q1 * p.stride[1] + w, p.stride[1]) if q1 > q0 else slice(0, 0),
-        )
-
-    def lower(self, columns: Floats, x: Floats, rows: slice) -> None:
-        """im2col: x is (N, G, C/G, H, W)."""
-        image = x.transpose(1, 2, 0, 3, 4)
-        for r in range(self.problem.r):
-            for s in range(self.problem.s):
-                i, j, h, w = self.shift((r, s), rows)
-                column = columns[:, :, r, s]
-                column[..., : i.start, :] = 0
-                column[..., i.stop :, :] = 0
-                column[..., i, : j.start] = 0
-                column[..., i, j.stop :] = 0
-                column[..., i, j] = image[..., h, w]
-
-    def raise_(self, dx: Floats, columns: Floats, rows: slice) -> None:
-        """col2im: add every column back to the pixels it was taken from."""
-        image = dx.transpose(1, 2, 0, 3, 4)
-        for r in range(self.problem.r):
-            for s in range(self.problem.s):
-                i, j, h, w = self.shift((r, s), rows)
-                image[..., h, w] += columns[:, :, r, s][..., i, j]
-
-
-def _hits(problem: Problem, axis: int) -> list[tuple[int, int]]:
-    """For each tap, the outputs [first, stop) for which it falls inside the image."""
-    before, u, size = problem.pad[axis][0], problem.stride[axis], problem.image[axis]
-    found = []
-    for tap in range(problem.taps[axis]):
-        shift = tap * problem.dilation[axis] - before
-        first = min(max(0, -(shift // u)), problem.output[axis])
-        stop = max(first, min(problem.output[axis], -((shift - size) // u)))
-        found.append((first, stop))
-    return found
-
-
 class Im2colPlan:
     """The three directions over one chunk size."""
 
     def __init__(self, lowering: Lowering) -> None:
-        self.l = lowering
+        self.lowering = lowering
         self.problem = lowering.problem
         self.blocks = lowering.blocks()
 
@@ -224,8 +75,8 @@ class Im2colPlan:
 
     def _filters(self, w: Floats, blocks: dict[str, Floats]) -> Floats:
         """Filters as (G, K/G, reduction), in place where they can be."""
-        shape = self.problem.groups, self.l.filters, self.l.length
-        if not self.l.packs_filters:
+        shape = self.problem.groups, self.lowering.filters, self.lowering.length
+        if not self.lowering.packs_filters:
             return w.reshape(shape)
         packed = blocks["w"].reshape(w.shape)
         nchw(packed, self.problem.layout)[...] = taps_view(w, self.problem)
@@ -253,21 +104,23 @@ class Im2colPlan:
 
     def _lowered(self, x: Floats, images: slice, rows: slice, blocks: dict[str, Floats]) -> Floats:
         """The lowered chunk as (G, reduction, pixels)."""
-        if self.l.identity:
+        if self.lowering.identity:
             return self._pixels(x, images, rows)
-        columns = self.l.columns(blocks["cols"], images.stop - images.start, rows.stop - rows.start)
+        columns = self.lowering.columns(blocks["cols"], images.stop - images.start, rows.stop - rows.start)
         part = x[images]
         if self.problem.groups > 1:
-            parallel(lambda g: self.l.lower(columns[g], part[:, g], rows), self.problem.groups)
+            parallel(lambda g: self.lowering.lower(columns[g], part[:, g], rows), self.problem.groups)
         else:
-            parallel(lambda c: self.l.lower(columns[:, c], part[:, :, c], rows), self.l.channels)
-        return self.l.matrix(columns)
+            parallel(
+                lambda c: self.lowering.lower(columns[:, c], part[:, :, c], rows), self.lowering.channels
+            )
+        return self.lowering.matrix(columns)
 
     def _forward(self, x: Floats, w: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
         filters, source, result = self._filters(w, blocks), self._grouped(x), self._grouped(out)
-        for images, rows in self.l.parts():
+        for images, rows in self.lowering.parts():
             lowered = self._lowered(source, images, rows, blocks)
-            if not self.l.copies_output:
+            if not self.lowering.copies_output:
                 np.matmul(filters, lowered, out=self._pixels(result, images, rows))
                 continue
             target = result[images, :, :, rows]
@@ -277,7 +130,7 @@ class Im2colPlan:
 
     def _gradient(self, dy: Floats, images: slice, rows: slice, blocks: dict[str, Floats]) -> Floats:
         """A chunk of dy as (G, K/G, pixels)."""
-        if not self.l.copies_output:
+        if not self.lowering.copies_output:
             return self._pixels(dy, images, rows)
         part = dy[images, :, :, rows]
         flat, whole = self._block(blocks["y"], part)
@@ -287,13 +140,15 @@ class Im2colPlan:
     def _backward_data(self, dy: Floats, w: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
         filters = self._filters(w, blocks).swapaxes(1, 2)
         source, result = self._grouped(dy), self._grouped(out)
-        for images, rows in self.l.parts():
+        for images, rows in self.lowering.parts():
             gradient = self._gradient(source, images, rows, blocks)
-            if self.l.identity:
+            if self.lowering.identity:
                 np.matmul(filters, gradient, out=self._pixels(result, images, rows))
                 continue
-            columns = self.l.columns(blocks["cols"], images.stop - images.start, rows.stop - rows.start)
-            np.matmul(filters, gradient, out=self.l.matrix(columns))
+            columns = self.lowering.columns(
+                blocks["cols"], images.stop - images.start, rows.stop - rows.start
+            )
+            np.matmul(filters, gradient, out=self.lowering.matrix(columns))
             self._raise(columns, result[images], rows, blocks)
 
     def _raise(self, columns: Floats, result: Floats, rows: slice, blocks: dict[str, Floats]) -> None:
@@ -302,9 +157,11 @@ class Im2colPlan:
         if rows.start == 0:
             sums[...] = 0
         if self.problem.groups > 1:
-            parallel(lambda g: self.l.raise_(sums[:, g], columns[g], rows), self.problem.groups)
+            parallel(lambda g: self.lowering.raise_(sums[:, g], columns[g], rows), self.problem.groups)
         else:
-            parallel(lambda c: self.l.raise_(sums[:, :, c], columns[:, c], rows), self.l.channels)
+            parallel(
+                lambda c: self.lowering.raise_(sums[:, :, c], columns[:, c], rows), self.lowering.channels
+            )
         if "dx" in blocks and rows.stop == self.problem.p:
             result[...] = sums
 
@@ -317,9 +174,9 @@ class Im2colPlan:
 
     def _backward_filter(self, x: Floats, dy: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
         source, gradients = self._grouped(x), self._grouped(dy)
-        shape = self.problem.groups, self.l.filters, self.l.length
+        shape = self.problem.groups, self.lowering.filters, self.lowering.length
         sums, product = blocks["w"].reshape(shape), blocks["product"].reshape(shape)
-        for i, (images, rows) in enumerate(self.l.parts()):
+        for i, (images, rows) in enumerate(self.lowering.parts()):
             lowered = self._lowered(source, images, rows, blocks).swapaxes(1, 2)
             np.matmul(self._gradient(gradients, images, rows, blocks), lowered, out=product if i else sums)
             if i:
