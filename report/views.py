@@ -1,0 +1,50 @@
+"""Every table of a report by name. One table per scope, and per network where it sums up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from convbench.frame import cells_frame, layers_frame
+from convbench.problem import Direction
+from convbench.store import Contents
+
+from .evidence import accuracy, coverage, environment, noise, noise_line
+from .limits import DEFAULT_LIMITS, by_limit
+from .tables import Table
+from .totals import by_layer, by_network
+from .winners import tally, winners
+
+__all__ = [
+    "VIEWS", "accuracy", "by_layer", "by_limit", "by_network", "coverage", "environment", "makers",
+    "noise", "noise_line", "tables_of", "tally", "winners",
+]  # fmt: skip
+VIEWS = ("winners", "limits", "networks", "layers", "accuracy", "coverage")
+
+
+def tables_of(
+    contents: Contents, views: Sequence[str] = VIEWS, limits: Sequence[int] = DEFAULT_LIMITS
+) -> list[Table]:
+    """The tables of these views; the noise floor stands in the note of the first."""
+    make = makers(contents, limits)
+    tables = [table for view in views for table in make[view]()]
+    if tables:
+        note = f"{noise_line(contents)}. {tables[0].note}".strip()
+        tables[0] = replace(tables[0], note=note)
+    return tables
+
+
+def makers(contents: Contents, limits: Sequence[int]) -> Mapping[str, Callable[[], list[Table]]]:
+    """For each view what makes its tables."""
+    cells, layers = cells_frame(contents), layers_frame(contents)
+    floors = {one.environment: one.floor for one in noise(contents)}
+    run = [d.value for d in Direction if d.value in set(cells["direction"])]
+    return {
+        "winners": partial(winners, cells, layers, floors),
+        "limits": partial(by_limit, cells, layers, limits),
+        "networks": partial(by_network, cells, layers),
+        "layers": lambda: [table for direction in run for table in by_layer(cells, layers, direction)],
+        "accuracy": lambda: [accuracy(cells)],
+        "coverage": lambda: [coverage(cells)],
+    }
