@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -42,7 +43,7 @@ def converts(problem: Problem) -> bool:
     return storage_dtype(problem.precision) != compute_dtype(problem.precision)
 
 
-# ---- workspace ----------------------------------------------------------------------------------------------
+# ---- workspace ---------------------------------------------------------------------------------------------
 
 
 def block_bytes(blocks: Mapping[str, Block]) -> int:
@@ -64,7 +65,7 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-# ---- views --------------------------------------------------------------------------------------------------
+# ---- views -------------------------------------------------------------------------------------------------
 
 
 def nchw(tensor: Floats, layout: Layout) -> Floats:
@@ -82,7 +83,7 @@ def channels_first(problem: Problem) -> bool:
     return problem.layout is Layout.NCHW
 
 
-# ---- threads ------------------------------------------------------------------------------------------------
+# ---- threads -----------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
@@ -91,13 +92,13 @@ def _pool(size: int) -> ThreadPoolExecutor:
 
 
 def parallel(body: Callable[[slice], None], length: int) -> None:
-    """Call `body` on equal parts of range(length), one a thread; NumPy copies release the interpreter lock."""
+    """Call `body` on equal parts of range(length), one a thread; NumPy copies release the GIL."""
     parts = min(threads.count(), length)
     if parts <= 1:
         body(slice(0, length))
         return
     cuts = [length * i // parts for i in range(parts + 1)]
-    slices = [slice(lo, hi) for lo, hi in zip(cuts, cuts[1:], strict=False)]
+    slices = [slice(lo, hi) for lo, hi in pairwise(cuts)]
     futures = [_pool(parts).submit(body, part) for part in slices[1:]]
     body(slices[0])
     for future in futures:

@@ -1,7 +1,7 @@
 """Direct convolution on the CPU: shift and accumulate over the taps, without a lowered matrix.
 
-Each filter tap multiplies one shifted copy of the image. The padded image lies flat, so the shift is an offset
-and every tap one matrix product on a plain slice of memory:
+Each filter tap multiplies one shifted copy of the image. The padded image lies flat, so the shift is an
+offset and every tap one matrix product on a plain slice of memory:
 
     y[k, l] += w[k, c, r, s] x[c, l + r W' + s]
 

@@ -1,23 +1,23 @@
 """FFT convolution on the CPU: products of spectra, over the whole image or over overlapping tiles.
 
-    Y(f) = X(f) conj(W(f))        for every frequency one matrix product, conjugated: cross-correlation
+    Y(f) = X(f) conj(W(f))        one matrix product a frequency; the conjugate makes it cross-correlation
 
-A circular correlation of length t gives t - R + 1 outputs free of wrap-around, so images are cut into tiles of t
-that overlap by R - 1 (overlap-save); `whole` is the case of one tile. Backward-data correlates dy with turned
-filters; backward-filter correlates x with tiles of dy and sums over the tiles.
+A circular correlation of length t gives t - R + 1 outputs free of wrap-around, so images are cut into tiles
+of t that overlap by R - 1 (overlap-save); `whole` is the case of one tile. Backward-data correlates dy with
+turned filters; backward-filter correlates x with the tiles of dy and sums over them.
 
 No output is computed to be thrown away: a stride splits image and filter into phases, which are channels of a
-stride-1 convolution with filters of R' = ceil(extent / stride) taps. Spectra keep frequencies first and channels
-last, ready for the products, with SciPy transforming the leading axes.
+stride-1 convolution with filters of R' = ceil(extent / stride) taps. SciPy transforms the two leading axes of
+the tiles, so that frequencies come out first, ready for the products. Filters have few taps: their transforms
+are products with a few columns of the DFT matrix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import product
-from math import log2, prod
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -25,10 +25,10 @@ from scipy import fft as sf
 
 from convbench import threads
 from convbench.api import Array, Direction, Plan, Problem, Variant
-from convbench.problem import Pair
 
-from .cpu import Block, Floats, block_bytes, carve, channels_first, compute_dtype, nchw, parallel, taps_view
-from .tiles import Cut, Tiles, contract, gather, scatter
+from .cpu import Floats, carve, parallel, taps_view
+from .overlap_save import Form
+from .tiles import Tiles, contract, gather, grouped, scatter
 
 TILES = (16, 32, 64)
 
@@ -42,13 +42,11 @@ class FFT:
 
     def reject(self, problem: Problem) -> str | None:
         if problem.taps == (1, 1):
-            return (
-                "1x1 filter: it has no neighbourhood, its transform is the matrix product im2col already does"
-            )
+            return "1x1 filter: no neighbourhood to transform, only the matrix product that im2col does"
         if all(extent <= u for extent, u in zip(problem.extent, problem.stride, strict=True)):
+            stride = "x".join(map(str, problem.stride))
             return (
-                f"{problem.r}x{problem.s} filter with stride {problem.stride[0]}x{problem.stride[1]}: windows do "
-                f"not overlap, so there is nothing to transform"
+                f"{problem.r}x{problem.s} filter, stride {stride}: windows that do not overlap share no work"
             )
         return None
 
@@ -60,8 +58,8 @@ class FFT:
 
 
 def forms(problem: Problem) -> dict[str, Form]:
-    """Whole images, and tiles from twice the filter up to the image; each over the batch or one image a time."""
-    whole = Form(problem, problem.n, 0)
+    """Whole images, and tiles from twice the filter up to the image; over the batch or by image."""
+    whole = Form(problem=problem, images=problem.n, tile=0)
     found = {"whole": whole}
     for tile in TILES:
         if 2 * max(whole.taps) <= tile < max(whole.sizes):
@@ -71,148 +69,12 @@ def forms(problem: Problem) -> dict[str, Form]:
     return found
 
 
-@dataclass(frozen=True)
-class Form:
-    """One transform length for one problem, `images` at a time; tile 0 is the whole image."""
-
-    problem: Problem
-    images: int
-    tile: int
-
-    @property
-    def backward(self) -> bool:
-        return self.problem.direction is Direction.BWD_DATA
-
-    @cached_property
-    def taps(self) -> Pair:
-        """R' and S': taps of the filter phases."""
-        axes = zip(self.problem.extent, self.problem.stride, strict=True)
-        return cast(Pair, tuple((extent - 1) // u + 1 for extent, u in axes))
-
-    @cached_property
-    def cuts(self) -> tuple[tuple[Cut, Cut], tuple[Cut, Cut]]:
-        """On both axes, the cut of the image that is read with overlap and the cut of the other one."""
-        return self._cuts(0), self._cuts(1)
-
-    @property
-    def sizes(self) -> Pair:
-        """Lengths of the transforms; 1 along an axis on which the filter phases have one tap."""
-        return self.cuts[0][0].window, self.cuts[1][0].window
-
-    @property
-    def steps(self) -> Pair:
-        """Outputs of one tile."""
-        return self.cuts[0][1].window, self.cuts[1][1].window
-
-    @property
-    def frequencies(self) -> Pair:
-        """Of real data: those of the last axis are symmetric."""
-        return self.sizes[0], self.sizes[1] // 2 + 1
-
-    @property
-    def filters(self) -> int:
-        """Elements of w for one tap of the phases."""
-        return self.problem.k * self.problem.c // self.problem.groups * prod(self.problem.stride)
-
-    def _cuts(self, axis: int) -> tuple[Cut, Cut]:
-        p, u, taps = self.problem, self.problem.stride[axis], self.taps[axis]
-        if self.backward:
-            outputs = -(-(p.image[axis] + p.pad[axis][0]) // u)
-            wide = Cut(p.output[axis], taps - 1, 1, outputs, outputs + taps - 1, 1)
-            narrow = Cut(p.image[axis], p.pad[axis][0], u, outputs, outputs, 1)
-        else:
-            outputs = p.output[axis]
-            wide = Cut(p.image[axis], p.pad[axis][0], u, outputs, outputs + taps - 1, 1)
-            narrow = Cut(outputs, 0, 1, outputs, outputs, 1)
-        window, step = self._window(wide, taps)
-        sizes: dict[str, int] = {"step": step, "count": -(-outputs // step)}
-        return replace(wide, window=window, **sizes), replace(narrow, window=step, **sizes)
-
-    def _window(self, whole: Cut, taps: int) -> Pair:
-        """Transform length and outputs of one tile."""
-        if taps == 1:
-            return 1, 1
-        length = cast(int, sf.next_fast_len(_circular(whole, taps), real=True))
-        if 0 < self.tile < length:
-            return self.tile, self.tile - taps + 1
-        return length, whole.step
-
-    def wide(self, images: int) -> Tiles:
-        """Tiles of x, or of dy in backward-data."""
-        return self._tiles(0, images, self.problem.k if self.backward else self.problem.c, not self.backward)
-
-    def narrow(self, images: int) -> Tiles:
-        """Tiles of y or dy, or of dx in backward-data."""
-        return self._tiles(1, images, self.problem.c if self.backward else self.problem.k, self.backward)
-
-    def _tiles(self, which: int, images: int, channels: int, stacked: bool) -> Tiles:
-        p, (rows, cols) = self.problem, self.cuts
-        depth = channels // p.groups
-        return Tiles(rows[which], cols[which], images, p.groups, depth, stacked, channels_first(p))
-
-    def parts(self) -> Iterator[tuple[slice, Tiles, Tiles]]:
-        """Images, wide and narrow tiles of each chunk."""
-        for first in range(0, self.problem.n, self.images):
-            images = slice(first, min(first + self.images, self.problem.n))
-            count = images.stop - images.start
-            yield images, self.wide(count), self.narrow(count)
-
-    @property
-    def complex(self) -> np.dtype:
-        return np.result_type(compute_dtype(self.problem.precision), np.complex64)
-
-    def blocks(self) -> dict[str, Block]:
-        """Real tiles, filters on the way to their spectra, spectra of what plays the filter, and products."""
-        real, spectra = compute_dtype(self.problem.precision), prod(self.frequencies)
-        wide, narrow = self.wide(self.images).width, self.narrow(self.images).width
-        chunks = 1 + (self.images < self.problem.n)
-        tiles, gradients = prod(self.sizes) * wide, self.steps[0] * self.sizes[1] * narrow
-        filter_, products = spectra * self.filters, spectra * narrow
-        if self.problem.direction is Direction.BWD_FILTER:
-            tiles, filter_, products = max(tiles, gradients), products, chunks * filter_
-        return {
-            "tiles": ((tiles,), real),
-            "taps": ((prod(self.taps) * self.filters,), self.complex),
-            "cols": ((self.taps[0] * self.frequencies[1] * self.filters,), self.complex),
-            "filters": ((filter_,), self.complex),
-            "products": ((products,), self.complex),
-        }
-
-    def library_bytes(self) -> int:
-        """The larger of SciPy's results: spectra of the tiles, and tiles of outputs or half spectra of dy."""
-        half, item = 2 * self.frequencies[1], compute_dtype(self.problem.precision).itemsize
-        columns = half if self.problem.direction is Direction.BWD_FILTER else self.sizes[1]
-        wide, narrow = self.wide(self.images).width, self.narrow(self.images).width
-        return max(self.sizes[0] * half * wide, self.steps[0] * columns * narrow) * item
-
-    def variant(self, name: str) -> Variant:
-        wide, narrow, spectra = self.wide(self.problem.n), self.narrow(self.problem.n), prod(self.frequencies)
-        points = prod(self.sizes)
-        transform = round(2.5 * points * log2(points)) if points > 1 else 0
-        details = {
-            "tile": "x".join(map(str, self.sizes)),
-            "images": self.images,
-            "flops": 8 * spectra * narrow.tiles * self.filters,
-            "transform_flops": transform * (wide.width + narrow.width + self.filters),
-            "deterministic": True,
-        }
-        return Variant(name, block_bytes(self.blocks()), self.library_bytes(), exact=False, details=details)
-
-
-def _circular(whole: Cut, taps: int) -> int:
-    """The shortest circular length: zeros that trail all phases may be the ones that lead, wrapped around."""
-    real = [whole.inside(part, 0)[0] for part in range(whole.parts)]
-    lead = min(span.start for span in real)
-    trail = min(whole.window - max(span.stop, span.start) for span in real)
-    return max(whole.window - min(lead, trail), whole.step, taps)
-
-
 class FFTPlan:
     """The three directions."""
 
     def __init__(self, form: Form) -> None:
         self.form, self.problem = form, form.problem
-        self.blocks = form.blocks()
+        self.blocks, self.parts = form.blocks(), list(form.parts())
         self.workers = threads.count()
         self.rows = _waves(form.sizes[0], form.sizes[0], form.taps[0]).astype(form.complex)
         self.cols = _waves(form.sizes[1], form.frequencies[1], form.taps[1]).astype(form.complex)
@@ -232,8 +94,8 @@ class FFTPlan:
     def _correlate(self, image: Floats, w: Floats, out: Floats, blocks: dict[str, Any]) -> None:
         """Forward, and backward-data as forward on dy."""
         filters = self._filters(w, blocks)
-        source, result = self._grouped(image), self._grouped(out)
-        for images, wide, narrow in self.form.parts():
+        source, result = grouped(image, self.problem), grouped(out, self.problem)
+        for images, wide, narrow in self.parts:
             spectra = self._spectra(wide, source[images], blocks["tiles"])
             products = self._frequencies(blocks["products"], narrow.width)
             contract(filters, wide.matrices(spectra), narrow.matrices(products))
@@ -241,10 +103,10 @@ class FFTPlan:
             scatter(narrow, self._outputs(products), result[images])
 
     def _backward_filter(self, x: Floats, dy: Floats, out: Floats, blocks: dict[str, Any]) -> None:
-        source, gradients = self._grouped(x), self._grouped(dy)
+        source, gradients = grouped(x, self.problem), grouped(dy, self.problem)
         size = prod(self.form.frequencies) * self.form.filters
         sums, product = blocks["products"][:size], blocks["products"][size:]
-        for images, wide, narrow in self.form.parts():
+        for images, wide, narrow in self.parts:
             gradient = narrow.matrices(self._gradients(narrow, gradients[images], blocks))
             spectra = self._spectra(wide, source[images], blocks["tiles"])
             target = product if images.start else sums
@@ -254,7 +116,7 @@ class FFTPlan:
                 _add(sums, product)
         self._collect(sums, out, blocks)
 
-    # ---- images ----------------------------------------------------------------------------------------------
+    # ---- images ------------------------------------------------------------------------------------------
 
     def _spectra(self, tiles: Tiles, image: Floats, block: Floats) -> Any:
         """Cut the image and transform every tile: (rows, half the columns, width), in SciPy's memory."""
@@ -286,7 +148,7 @@ class FFTPlan:
         """The part of a block that holds `width` spectra."""
         return block[: prod(self.form.frequencies) * width].reshape(*self.form.frequencies, width)
 
-    # ---- filters ---------------------------------------------------------------------------------------------
+    # ---- filters -----------------------------------------------------------------------------------------
 
     def _filters(self, w: Floats, blocks: dict[str, Any]) -> Any:
         """Conjugate spectra of the filter phases as (frequency, G, output channels, input channels)."""
@@ -315,8 +177,10 @@ class FFTPlan:
         return taps, cols, spectra.reshape(rows, half * width)
 
     def _taps(self, block: Floats, w: Floats) -> Iterator[tuple[Floats, Floats]]:
-        """Every tap (G, K/g, C/g) of w and its place in the block: tap position t is phase t mod u, index t div u;
-        backward-data turns the phases around."""
+        """Every tap (G, K/g, C/g) of w and its place in the block: position t is index t div u of its phase.
+
+        Backward-data turns the phases around.
+        """
         p, (u, v) = self.problem, self.problem.stride
         phases = block.reshape(*block.shape[:2], p.groups, p.k // p.groups, u, v, p.c // p.groups)
         filters = taps_view(w, p).reshape(p.groups, *phases.shape[3:4], p.c // p.groups, p.r, p.s)
@@ -330,11 +194,6 @@ class FFTPlan:
         """(frequencies, filters) as (frequency, G, K/g, C')."""
         p = self.problem
         return block.reshape(prod(self.form.frequencies), p.groups, p.k // p.groups, -1)
-
-    def _grouped(self, tensor: Floats) -> Floats:
-        """x or y as (N, G, channels, H, W)."""
-        view, g = nchw(tensor, self.problem.layout), self.problem.groups
-        return view.reshape(view.shape[0], g, view.shape[1] // g, *view.shape[2:])
 
 
 def _add(sums: Any, product: Any) -> None:

@@ -103,7 +103,7 @@ class Lowering:
         return rows.transpose(1, 2, 0)
 
     def shift(self, tap: tuple[int, int], rows: slice) -> tuple[slice, slice, slice, slice]:
-        """Of one tap: output rows (counted in the chunk) and columns it reaches, image rows and columns it reads."""
+        """Of one tap: output rows (counted in the chunk) and columns reached, image rows and columns read."""
         p = self.problem
         (p0, p1), (q0, q1) = self.hits[0][tap[0]], self.hits[1][tap[1]]
         p0, p1 = max(p0, rows.start), max(p0, rows.start, min(p1, rows.stop))

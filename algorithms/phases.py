@@ -17,7 +17,7 @@ from .cpu import Floats
 
 @dataclass(frozen=True)
 class Axis:
-    """One spatial axis: `size` pixels, `lead` padding before them (negative crops), `step` phases of `length`."""
+    """One spatial axis: `size` pixels after `lead` zeros (negative crops), `step` phases of `length`."""
 
     size: int
     lead: int
@@ -58,7 +58,7 @@ def collect(image: Floats, phases: Floats, axes: tuple[Axis, Axis]) -> None:
 
 
 def axes_of(problem: Problem, length: Pair | None = None) -> tuple[Axis, Axis]:
-    """Axes of x for this problem's padding and stride; phases just long enough for every output by default."""
+    """Axes of x for this problem's padding and stride; by default just long enough for every output."""
     axes = []
     for axis in (0, 1):
         u = problem.stride[axis]

@@ -1,22 +1,27 @@
 """Images cut into overlapping tiles, as Winograd and FFT transform them.
 
-Tile y of an axis holds the positions y m + i, i < window. Where the axis is split into interleaved parts (phases
-of a stride, sub-images of a dilation), position q of part a is pixel q parts + a - lead. Pixels outside the image
-are zero when read and dropped when written, so no padded copy of the image is ever made.
+Tile y of an axis holds the positions y m + i, i < window. Where the axis is split into interleaved parts
+(phases of a stride, sub-images of a dilation), position q of part a is pixel q parts + a - lead. Pixels
+outside the image are zero when read and dropped when written: no padded copy of the image is ever made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
 
+from convbench.api import Direction, Problem
 from convbench.problem import Pair
 
-from .cpu import Floats, parallel
+from .cpu import Floats, channels_first, nchw, parallel
 from .phases import Axis
+
+FEW = 10  # copying tile by tile pays off when tiles have this many times more elements than there are tiles
 
 Span = tuple[slice, slice]
 Body = Callable[[Floats, Floats, Span, Span], None]
@@ -34,7 +39,7 @@ class Cut:
     count: int
 
     def across(self) -> list[list[Span]]:
-        """For every element and part: the tiles in which it lies in the image, and the pixels it holds there."""
+        """For every element and part: the tiles in which it lies in the image, and its pixels there."""
         axis = Axis(self.size, self.lead, self.parts * self.step, self.count)
         return [[axis.pixels(i * self.parts + a) for a in range(self.parts)] for i in range(self.window)]
 
@@ -96,13 +101,81 @@ class Tiles:
         return block.reshape(-1, self.tiles, self.groups, self.depth).transpose(0, 2, 3, 1)
 
     def elements(self, block: Floats) -> Floats:
-        """A block (i, j, width) as (i, j, a, b, G, C, N, y, x): element (i, j) of the tiles of part (a, b)."""
+        """A block (i, j, width) as (i, j, a, b, G, C, N, y, x): element (i, j) of part (a, b)."""
         orders = ("gcabnyx", "abnyxgc"), ("gabcnyx", "nyxgabc")
         order = orders[self.stacked][not self.channels_first]
-        sizes = dict(g=self.groups, c=self.channels, n=self.images)  # noqa: C408
-        sizes |= dict(a=self.rows.parts, b=self.cols.parts, y=self.rows.count, x=self.cols.count)  # noqa: C408
+        sizes = {"g": self.groups, "c": self.channels, "n": self.images}
+        sizes |= {"a": self.rows.parts, "b": self.cols.parts, "y": self.rows.count, "x": self.cols.count}
         view = block.reshape(*block.shape[:2], *(sizes[axis] for axis in order))
         return view.transpose(0, 1, *(2 + order.index(axis) for axis in "abgcnyx"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling(ABC):
+    """A problem cut into tiles, `images` and `rows` of tiles at a time (0: all rows).
+
+    Wide tiles overlap and are transformed: of x, or of dy in backward-data. Narrow tiles lie edge to edge: of
+    y, of dx in backward-data, of dy in backward-filter. There are as many of both.
+    """
+
+    problem: Problem
+    images: int
+    rows: int = 0
+
+    @abstractmethod
+    def cut(self, axis: int) -> tuple[Cut, Cut]:
+        """Wide and narrow tiles along one axis."""
+
+    @property
+    @abstractmethod
+    def stacked(self) -> bool:
+        """Whether interleaved parts of x are channels."""
+
+    @cached_property
+    def cuts(self) -> tuple[tuple[Cut, Cut], tuple[Cut, Cut]]:
+        return self.cut(0), self.cut(1)
+
+    @property
+    def backward(self) -> bool:
+        return self.problem.direction is Direction.BWD_DATA
+
+    @property
+    def sizes(self) -> Pair:
+        """Elements of a wide tile on both axes."""
+        return self.cuts[0][0].window, self.cuts[1][0].window
+
+    @property
+    def steps(self) -> Pair:
+        """Elements of a narrow tile on both axes."""
+        return self.cuts[0][1].window, self.cuts[1][1].window
+
+    @property
+    def whole(self) -> tuple[Tiles, Tiles]:
+        """All wide and narrow tiles of the problem."""
+        return self._tiles(0, self.problem.n), self._tiles(1, self.problem.n)
+
+    def _tiles(self, narrow: int, images: int) -> Tiles:
+        p, (rows, cols) = self.problem, self.cuts
+        of_x = self.backward == bool(narrow)
+        channels = (p.c if of_x else p.k) // p.groups
+        stacked = self.stacked and of_x
+        return Tiles(rows[narrow], cols[narrow], images, p.groups, channels, stacked, channels_first(p))
+
+    def parts(self) -> Iterator[tuple[slice, Tiles, Tiles]]:
+        """Images, wide and narrow tiles of each chunk; the first chunk is the largest."""
+        n, count = self.problem.n, self.cuts[0][0].count
+        step = self.rows or count
+        for image in range(0, n, self.images):
+            images = slice(image, min(image + self.images, n))
+            wide, narrow = (self._tiles(which, images.stop - image) for which in (0, 1))
+            for row in range(0, count, step):
+                yield images, wide.band(row, step), narrow.band(row, step)
+
+
+def grouped(tensor: Floats, problem: Problem) -> Floats:
+    """x or y as (N, G, channels, H, W)."""
+    view, g = nchw(tensor, problem.layout), problem.groups
+    return view.reshape(view.shape[0], g, view.shape[1] // g, *view.shape[2:])
 
 
 # ---- copies ------------------------------------------------------------------------------------------------
@@ -133,7 +206,7 @@ def _write(tile: Floats, pixels: Floats, rows: Span, cols: Span) -> None:
 def _copy(tiles: Tiles, elements: Floats, image: Floats, body: Body) -> None:
     """Call `body` on every plane of tile elements and the pixels it holds."""
     channels = image.transpose(1, 2, 0, 3, 4)
-    if tiles.images * tiles.rows.count * tiles.cols.count < prod(tiles.window):
+    if FEW * tiles.images * tiles.rows.count * tiles.cols.count < prod(tiles.window):
         _by_tile(tiles, elements, channels, body)
     else:
         _by_offset(tiles, elements, channels, body)
@@ -166,11 +239,11 @@ def _by_tile(tiles: Tiles, elements: Floats, image: Floats, body: Body) -> None:
         parallel(lambda part: copy(slice(None), part), tiles.channels)
 
 
-# ---- products -----------------------------------------------------------------------------------------------
+# ---- products ----------------------------------------------------------------------------------------------
 
 
 def contract(left: Floats, right: Floats, out: Floats) -> None:
-    """(F, G, K, C) x (F, G, C, T); one channel a group (depthwise) is a broadcast product, faster than BLAS."""
+    """(F, G, K, C) x (F, G, C, T); for one channel a group a broadcast product is faster than BLAS."""
     if left.shape[-1] == 1:
         np.multiply(left, right, out=out)
     else:

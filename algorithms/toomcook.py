@@ -2,10 +2,10 @@
 
     y = A^T [(G g) * (B^T d)]        A^T (m x a), G (a x r), B^T (a x a)
 
-Toom-Cook multiplies polynomials by evaluating both at a - 1 points and at infinity, multiplying the values and
-interpolating. Transposing that algorithm turns the polynomial product into the FIR filter. The matrices are
-computed in exact fractions. The denominators of the interpolation sit in G; the points are dyadic, so A^T and
-B^T are exact in binary, and with the points 0, 1, -1 (a <= 4) G holds only halves.
+Toom-Cook multiplies polynomials: evaluate both at a - 1 points and at infinity, multiply the values,
+interpolate. Transposing that algorithm turns the polynomial product into the FIR filter. All matrices are
+exact fractions. The denominators of the interpolation sit in G; the points are dyadic, so A^T and B^T are
+exact in binary, and with the points 0, 1, -1 (a <= 4) G holds only halves.
 """
 
 from __future__ import annotations

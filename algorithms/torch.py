@@ -36,7 +36,7 @@ class Torch:
         return None
 
     def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        # oneDNN may choose Winograd or reorder sums in narrow types, so integer data need not come out exactly
+        # oneDNN may choose Winograd or sum in narrow types, so integer data need not come out exactly
         details = {"flops": None, "backend": "oneDNN"}
         return [Variant("default", library_bytes=None, exact=False, details=details)]
 

@@ -5,39 +5,28 @@
     M = U V         a^2 matrix products (K x C) (C x tiles) instead of m^2 r^2
     Y = A^T M A     of every tile and output channel
 
-Each transform is one matrix product with the Kronecker product of its two axes: more arithmetic than adding rows
-and columns, but all of it at the speed of BLAS. Backward-data is the same on dy with turned filters. In
-backward-filter the tiles of dy act as filters of m taps, F(r x r, m x m), and the products sum over the tiles.
-A dilated convolution is an undilated one on each of its interleaved sub-images.
+Each transform is one matrix product with the Kronecker product of its two axes: more arithmetic than adding
+rows and columns, but all of it at the speed of BLAS. Backward-data is the same on dy with turned filters. In
+backward-filter the tiles of dy act as filters of m taps, F(r x r, m x m), and products sum over the tiles. A
+dilated convolution is an undilated one on each of its interleaved sub-images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import cast
 
 import numpy as np
 
 from convbench.api import Array, Direction, Plan, Problem, Variant
-from convbench.problem import Pair
 
-from .cpu import (
-    Block,
-    Floats,
-    block_bytes,
-    carve,
-    channels_first,
-    compute_dtype,
-    converts,
-    nchw,
-)
-from .tiles import Cut, Tiles, contract, gather, scatter
+from .cpu import Block, Floats, block_bytes, carve, channels_first, compute_dtype, converts
+from .tiles import Cut, Tiles, Tiling, contract, gather, grouped, scatter
 from .toomcook import EXACT, LARGEST, Transforms, minimal_filtering, nested
 
 MULTIPLES = {Direction.FWD: (2, 4, 6), Direction.BWD_DATA: (2, 4, 6), Direction.BWD_FILTER: (2, 4)}
-CACHE_BYTES = 1 << 23
+ROW_TILES = 512  # rows of about so many tiles: enough columns for BLAS, little enough for the cache
 
 
 @dataclass(frozen=True)
@@ -49,8 +38,9 @@ class Winograd:
 
     def reject(self, problem: Problem) -> str | None:
         if problem.stride != (1, 1):
+            stride = "x".join(map(str, problem.stride))
             return (
-                f"stride {problem.stride[0]}x{problem.stride[1]}: minimal filtering computes adjacent outputs, "
+                f"stride {stride}: minimal filtering computes adjacent outputs, "
                 f"a strided convolution would throw most of them away"
             )
         if problem.taps == (1, 1):
@@ -70,86 +60,52 @@ class Winograd:
 
 
 def forms(problem: Problem) -> dict[str, Form]:
-    """Tile sizes worth having, each over the whole batch and one image at a time."""
+    """Tile sizes worth having, each over the batch, one image or, of large images, some rows at a time."""
     found: dict[str, Form] = {}
     for m in MULTIPLES[problem.direction]:
-        steps = cast(Pair, tuple(m if taps > 1 else 1 for taps in problem.taps))
-        whole = Form(problem, steps, problem.n)
+        whole = Form(problem=problem, images=problem.n, m=m)
         if max(whole.sizes) > LARGEST or any(whole.count == other.count for other in found.values()):
             break  # larger tiles, and no fewer of them
         found[f"f{m}"] = whole
         if problem.n > 1:
             found[f"f{m}_chunk1"] = replace(whole, images=1)
-        if whole.narrow(1).rows.count > 1:
-            found[f"f{m}_rows"] = replace(whole, images=1, rows=max(1, 128 // whole.narrow(1).cols.count))
+        total = whole.cuts[0][0].count
+        rows = max(1, ROW_TILES * total * problem.n // whole.count)
+        if 2 * rows <= total:
+            found[f"f{m}_rows{rows}"] = replace(whole, images=1, rows=rows)
     return found
 
 
-@dataclass(frozen=True)
-class Form:
-    """F(m x m', r x r') for one problem, `images` and `rows` of tiles at a time (0: all)."""
+@dataclass(frozen=True, kw_only=True)
+class Form(Tiling):
+    """F(m x m, r x r); an axis with one tap is left as it is, m = a = 1."""
 
-    problem: Problem
-    steps: Pair
-    images: int
-    rows: int = 0
+    m: int
+    stacked = False
 
-    @property
-    def sizes(self) -> Pair:
-        """a = m + r - 1 on both axes."""
-        return self.steps[0] + self.problem.taps[0] - 1, self.steps[1] + self.problem.taps[1] - 1
+    def cut(self, axis: int) -> tuple[Cut, Cut]:
+        p, d, taps = self.problem, self.problem.dilation[axis], self.problem.taps[axis]
+        step = self.m if taps > 1 else 1
+        source, lead, result = p.image[axis], p.pad[axis][0], p.output[axis]
+        if self.backward:
+            source, lead, result = result, p.extent[axis] - 1 - lead, source
+        count = -(-result // (d * step))
+        return Cut(source, lead, d, step, step + taps - 1, count), Cut(result, 0, d, step, step, count)
 
     @property
     def points(self) -> int:
+        """a x a."""
         return prod(self.sizes)
 
     @property
     def count(self) -> int:
         """Tiles of the whole problem."""
-        return self.narrow(self.problem.n).tiles
+        return self.whole[1].tiles
 
     @property
     def filters(self) -> int:
         """Elements of w for one tap."""
         return self.problem.k * self.problem.c // self.problem.groups
-
-    def wide(self, images: int) -> Tiles:
-        """Tiles of the image that is transformed by B: x, or dy in backward-data."""
-        p, backward = self.problem, self.problem.direction is Direction.BWD_DATA
-        cuts = []
-        for axis in (0, 1):
-            lead = p.extent[axis] - 1 - p.pad[axis][0] if backward else p.pad[axis][0]
-            size = p.output[axis] if backward else p.image[axis]
-            cuts.append(self._cut(axis, size, lead, self.sizes[axis]))
-        return self._tiles(cuts, images, p.k if backward else p.c)
-
-    def narrow(self, images: int) -> Tiles:
-        """Tiles of m x m: y, or dy in backward-filter, or dx."""
-        p, backward = self.problem, self.problem.direction is Direction.BWD_DATA
-        sizes = p.image if backward else p.output
-        cuts = [self._cut(axis, sizes[axis], 0, self.steps[axis]) for axis in (0, 1)]
-        return self._tiles(cuts, images, p.c if backward else p.k)
-
-    def _cut(self, axis: int, size: int, lead: int, window: int) -> Cut:
-        p, step = self.problem, self.steps[axis]
-        outputs = p.image[axis] if p.direction is Direction.BWD_DATA else p.output[axis]
-        count = -(-outputs // (p.dilation[axis] * step))
-        return Cut(size, lead, p.dilation[axis], step, window, count)
-
-    def _tiles(self, cuts: list[Cut], images: int, channels: int) -> Tiles:
-        p = self.problem
-        depth = channels // p.groups
-        return Tiles(*cuts, images, p.groups, depth, stacked=False, channels_first=channels_first(p))
-
-    def parts(self) -> Iterator[tuple[slice, Tiles, Tiles]]:
-        """Images, wide and narrow tiles of each chunk."""
-        n, rows = self.problem.n, self.narrow(1).rows.count
-        step = self.rows or rows
-        for image in range(0, n, self.images):
-            images = slice(image, min(image + self.images, n))
-            for row in range(0, rows, step):
-                count = images.stop - image
-                yield images, self.wide(count).band(row, step), self.narrow(count).band(row, step)
 
     def blocks(self) -> dict[str, Block]:
         """Tiles and products take turns in two blocks."""
@@ -174,10 +130,12 @@ class Form:
         return {name: ((size,), dtype) for name, size in sizes.items() if size}
 
     def variant(self, name: str) -> Variant:
+        points = max((t.points for t in transforms(self)), key=lambda finite: len(finite))
         details = {
             "tile": "x".join(map(str, self.sizes)),
-            "points": ", ".join([*map(str, transforms(self)[0].points), "inf"]),
+            "points": ", ".join([*map(str, points), "inf"]),
             "images": self.images,
+            "rows": self.rows or self.cuts[0][0].count,
             "flops": 2 * self.points * self.count * self.filters,
             "deterministic": True,
         }
@@ -198,7 +156,7 @@ class WinogradPlan:
 
     def __init__(self, form: Form) -> None:
         self.form, self.problem = form, form.problem
-        self.blocks = form.blocks()
+        self.blocks, self.parts = form.blocks(), list(form.parts())
         dtype = compute_dtype(form.problem.precision)
         rows, cols = transforms(form)
         self.data = nested(rows.data, cols.data, dtype)
@@ -211,7 +169,7 @@ class WinogradPlan:
         if self.problem.direction is Direction.BWD_FILTER:
             if self.problem.flip:
                 self.inverse = self.inverse[::-1].copy()
-        elif self.problem.flip != (self.problem.direction is Direction.BWD_DATA):
+        elif self.problem.flip != self.form.backward:
             self.filter = self.filter[:, ::-1].copy()
 
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
@@ -227,9 +185,9 @@ class WinogradPlan:
     def _correlate(self, image: Floats, w: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
         """Forward, and backward-data as forward on dy."""
         filters = self._filters(w, blocks)
-        source, result = self._grouped(image), self._grouped(out)
+        source, result = grouped(image, self.problem), grouped(out, self.problem)
         ping, pong = blocks["ping"], blocks["pong"]
-        for images, wide, narrow in self.form.parts():
+        for images, wide, narrow in self.parts:
             data = self._transform(self.data, wide, source[images], ping, pong)
             products = _rows(ping, self.form.points, narrow.width)
             contract(filters, data, narrow.matrices(products))
@@ -238,10 +196,10 @@ class WinogradPlan:
             scatter(narrow, tiles.reshape(*self.form.steps, -1), result[images])
 
     def _backward_filter(self, x: Floats, dy: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
-        source, gradients = self._grouped(x), self._grouped(dy)
+        source, gradients = grouped(x, self.problem), grouped(dy, self.problem)
         ping, pong = blocks["ping"], blocks["pong"]
         sums = blocks.get("w", out.reshape(-1))
-        for i, (images, wide, narrow) in enumerate(self.form.parts()):
+        for i, (images, wide, narrow) in enumerate(self.parts):
             gradient = self._transform(self.filter, narrow, gradients[images], ping, blocks["gradients"])
             data = self._transform(self.data, wide, source[images], ping, pong)
             products = _rows(ping, self.form.points, self.form.filters)
@@ -271,7 +229,7 @@ class WinogradPlan:
         transformed = _rows(blocks["filters"], self.form.points, self.form.filters)
         np.matmul(self.filter, taps, out=self._spread(transformed))
         matrices = self._matrices(transformed)
-        return matrices.swapaxes(2, 3) if self.problem.direction is Direction.BWD_DATA else matrices
+        return matrices.swapaxes(2, 3) if self.form.backward else matrices
 
     def _matrices(self, block: Floats) -> Floats:
         """(point, filters) as (point, G, K/g, C/g)."""
@@ -279,7 +237,7 @@ class WinogradPlan:
         return block.reshape(-1, p.groups, p.k // p.groups, p.c // p.groups)
 
     def _taps(self, w: Floats) -> Floats:
-        """w as it lies in memory, as matrices with the taps in rows: one of (R S, K C/g) or K of (R S, C/g)."""
+        """w as it lies in memory, the taps in rows: one matrix (R S, K C/g) or K of (R S, C/g)."""
         p = self.problem
         if channels_first(p):
             return w.reshape(1, self.form.filters, p.r * p.s).swapaxes(1, 2)
@@ -290,11 +248,6 @@ class WinogradPlan:
         if channels_first(self.problem):
             return block[None]
         return block.reshape(block.shape[0], self.problem.k, -1).swapaxes(0, 1)
-
-    def _grouped(self, tensor: Floats) -> Floats:
-        """x or y as (N, G, channels, H, W)."""
-        view, g = nchw(tensor, self.problem.layout), self.problem.groups
-        return view.reshape(view.shape[0], g, view.shape[1] // g, *view.shape[2:])
 
 
 def _rows(block: Floats, rows: int, width: int) -> Floats:

@@ -6,6 +6,7 @@ the oracle follows the index arithmetic of single outputs. Both see tensors as (
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -22,9 +23,14 @@ ORACLE_TERMS = 1 << 22  # products the oracle may form; long reductions get fewe
 RANDOM_SAMPLES = 128
 
 
+def module_of(array: Any) -> Any:
+    """NumPy, or the library with the same functions that made the array."""
+    return sys.modules[type(array).__module__.partition(".")[0]]
+
+
 def reference(problem: Problem, a: NDArray[Any], b: NDArray[Any]) -> Double:
-    """The result for operands `a`, `b`, in float64 and in the layout of the problem."""
-    out = np.zeros(problem.shapes[2])
+    """The result for operands `a`, `b`, in float64, in the layout of the problem and on the device of `a`."""
+    out = module_of(a).zeros(problem.shapes[2])
     direction = {
         Direction.FWD: _forward,
         Direction.BWD_DATA: _backward_data,
@@ -58,9 +64,11 @@ def _windows(problem: Problem, padded: Double) -> list[tuple[int, int, Double]]:
     return views
 
 
-def _padded(problem: Problem, images: int) -> Double:
+def _padded(problem: Problem, images: int, like: NDArray[Any]) -> Double:
     (top, bottom), (left, right) = problem.pad
-    return np.zeros((images, problem.c, problem.h + top + bottom, problem.w + left + right))
+    shape = images, problem.c, problem.h + top + bottom, problem.w + left + right
+    zeros: Double = module_of(like).zeros(shape)
+    return zeros
 
 
 def _inside(problem: Problem, padded: Double) -> Double:
@@ -77,9 +85,9 @@ def _matrix(tensor: NDArray[Any], groups: int) -> Double:
 def _forward(problem: Problem, x: NDArray[Any], w: NDArray[Any], y: Double) -> None:
     g = problem.groups
     for part in _images(problem):
-        padded = _padded(problem, part.stop - part.start)
+        padded = _padded(problem, part.stop - part.start, x)
         _inside(problem, padded)[...] = x[part]
-        total = np.zeros((len(padded), g, problem.k // g, problem.p * problem.q))
+        total = module_of(x).zeros((len(padded), g, problem.k // g, problem.p * problem.q))
         for r, s, window in _windows(problem, padded):
             filters = w[:, :, r, s].astype(np.float64).reshape(g, problem.k // g, -1)
             total += filters @ _matrix(window, g)
@@ -89,7 +97,7 @@ def _forward(problem: Problem, x: NDArray[Any], w: NDArray[Any], y: Double) -> N
 def _backward_data(problem: Problem, dy: NDArray[Any], w: NDArray[Any], dx: Double) -> None:
     g = problem.groups
     for part in _images(problem):
-        padded, gradient = _padded(problem, part.stop - part.start), _matrix(dy[part], g)
+        padded, gradient = _padded(problem, part.stop - part.start, dy), _matrix(dy[part], g)
         for r, s, window in _windows(problem, padded):
             filters = w[:, :, r, s].astype(np.float64).reshape(g, problem.k // g, -1)
             window += (filters.transpose(0, 2, 1) @ gradient).reshape(window.shape)
@@ -99,7 +107,7 @@ def _backward_data(problem: Problem, dy: NDArray[Any], w: NDArray[Any], dx: Doub
 def _backward_filter(problem: Problem, x: NDArray[Any], dy: NDArray[Any], dw: Double) -> None:
     g = problem.groups
     for part in _images(problem):
-        padded, gradient = _padded(problem, part.stop - part.start), _matrix(dy[part], g)
+        padded, gradient = _padded(problem, part.stop - part.start, x), _matrix(dy[part], g)
         _inside(problem, padded)[...] = x[part]
         for r, s, window in _windows(problem, padded):
             products = gradient @ _matrix(window, g).transpose(0, 1, 3, 2)

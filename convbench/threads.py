@@ -7,6 +7,8 @@ import sys
 
 from convbench.errors import UsageError
 
+# Idle OpenBLAS threads spin for 2^26 cycles and keep a core from whoever comes next; 2^16 are enough.
+SPIN = ("OPENBLAS_THREAD_TIMEOUT", "16")
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
@@ -33,4 +35,5 @@ def fix(wanted: int | None = None) -> int:
         )
     for variable in VARIABLES:
         os.environ[variable] = str(wanted)
+    os.environ.setdefault(*SPIN)
     return wanted

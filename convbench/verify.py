@@ -40,10 +40,6 @@ class Question:
     answer: Double
     magnitude: Double
 
-    @property
-    def rms(self) -> float:
-        return float(np.sqrt(np.mean(np.square(self.answer))))
-
 
 @dataclass(frozen=True)
 class Questions:
@@ -169,7 +165,7 @@ def check_dense(
 ) -> tuple[float, float, accuracy.Grade]:
     """Relative L2 error, scaled element-wise error and the class they earn."""
     error = out.astype(np.float64) - question.answer
-    relative = _ratio(float(np.linalg.norm(error)), float(np.linalg.norm(question.answer)))
+    relative = float(np.linalg.norm(error)) / _size(problem, question)
     grade = accuracy.grade(problem.precision, relative)
     if grade.accuracy is None or not np.isfinite(relative):
         raise WrongError(f"error: relative L2 {relative:.3g} is above {grade.bar:.3g}")
@@ -178,10 +174,10 @@ def check_dense(
     return relative, elementwise, grade
 
 
-def _ratio(error: float, size: float) -> float:
-    if size:
-        return error / size
-    return float("inf") if error else 0.0
+def _size(problem: Problem, question: Question) -> float:
+    """The norm of the answer; where padding makes all of it zero, what its operands could have given."""
+    size = float(np.linalg.norm(question.answer))
+    return size or float((question.answer.size * problem.reduction) ** 0.5)
 
 
 def _elementwise(problem: Problem, question: Question, error: Double, name: str) -> float:
@@ -202,7 +198,7 @@ def _check_elements(
 ) -> None:
     """One wrong element must not hide behind thousands of right ones."""
     if not variant.exact or grade.accuracy == accuracy.UNRANKED:
-        limit = accuracy.TRANSFORM_GATE * grade.bar * question.rms
+        limit = accuracy.TRANSFORM_GATE * grade.bar * _size(problem, question) / question.answer.size**0.5
         largest = float(abs(error).max(initial=0.0))
         if largest > limit:
             raise WrongError(
