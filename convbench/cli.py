@@ -39,7 +39,7 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted; what was finished is kept, the same command goes on from there", 130)
     except click.ClickException as error:
-        code = _complain(error.format_message(), 2)
+        code = _refuse(error)
     except UsageError as error:
         code = _complain(str(error), 2)
     except CannotRunError as error:
@@ -47,12 +47,24 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
+    except OSError as error:
+        code = _complain(f"{error.filename or 'input or output'}: {error.strerror}", 3)
     sys.exit(code or 0)
 
 
 def _complain(message: str, code: int) -> int:
-    click.echo(f"convbench: {message}", err=True)
+    line = " ".join(message.split())
+    click.echo(f"convbench: {line if line.isprintable() else ascii(line)[1:-1]}", err=True)
     return code
+
+
+def _refuse(error: click.ClickException) -> int:
+    """One line; but a command without its sub-command gets the help, which click passes as the message."""
+    message = error.format_message()
+    if not message.startswith("Usage:"):
+        return _complain(message, 2)
+    click.echo(message, err=True)
+    return 2
 
 
 def _members(kind: type[Kind], values: Sequence[str]) -> tuple[Kind, ...]:
@@ -60,6 +72,8 @@ def _members(kind: type[Kind], values: Sequence[str]) -> tuple[Kind, ...]:
     names = [name.strip() for value in values for name in value.split(",") if name.strip()]
     if "all" in names:
         return tuple(kind)
+    if not names:
+        raise UsageError(f"no {kind.__name__.lower()} given; choose from {', '.join(kind)} or all")
     return tuple(dict.fromkeys(member(kind, name) for name in names))
 
 
@@ -72,7 +86,7 @@ def _limits(values: Sequence[str]) -> tuple[int | None, ...]:
     from convbench.environment import total_memory
     from convbench.sizes import parse_size
 
-    texts = [text for value in values for text in value.split(",")]
+    texts = [text.strip() for value in values for text in value.split(",")]
     return tuple(None if text == "none" else parse_size(text, total_memory()) for text in texts) or (None,)
 
 
@@ -80,15 +94,21 @@ device_option = click.option("--device", metavar="cpu|cuda", help="Default: cuda
 threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads; default: all.")
 
 
-def _open_device(name: str | None, count: int | None, *, say: bool = False) -> Any:
-    """The device; threads are fixed first, because BLAS reads their number when it is loaded."""
+def _open_device(name: str | None, count: int | None) -> Any:
+    """The device; threads are fixed before NumPy is imported, because BLAS reads their number only then."""
     from convbench import devices
 
     threads.fix(count)
-    chosen = devices.choose(name)
-    if say and name is None and chosen == "cpu":
-        click.echo(f"measuring on the CPU ({devices.missing('cuda')})", err=True)
-    return devices.open_device(chosen)
+    return devices.open_device(devices.choose(name))
+
+
+def _why(name: str | None) -> str:
+    """What to say about a device that was not asked for."""
+    from convbench import devices
+
+    if name is not None or devices.choose(None) != "cpu":
+        return ""
+    return f"measuring on the CPU ({devices.missing('cuda')})"
 
 
 @cli.command()
@@ -135,9 +155,9 @@ def doctor() -> None:
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
 def run(targets: Sequence[str], **options: Any) -> int:
     """Check and time algorithms on layers; cells that the folder holds already are not measured again."""
-    from convbench.commands import run_sweep
+    device = _open_device(options["device"], options["threads"])
+    from convbench.run import run_sweep
 
-    device = _open_device(options["device"], options["threads"], say=not options["quiet"])
     wishes = {
         "directions": _members(Direction, options["directions"]),
         "precisions": _members(Precision, options["precisions"]),
@@ -147,7 +167,8 @@ def run(targets: Sequence[str], **options: Any) -> int:
         **{name: options[name] for name in ("preset", "baseline", "retry_failed")},
     }
     keep = ("batch", "out", "dry_run", "quiet", "report_")
-    return run_sweep(device, targets, wishes, **{name: options[name] for name in keep})
+    notice = "" if options["quiet"] else _why(options["device"])
+    return run_sweep(device, targets, wishes, notice=notice, **{name: options[name] for name in keep})
 
 
 @cli.command()
@@ -166,11 +187,11 @@ def verify(
     threads: int | None,
 ) -> int:
     """The conformance suite against algorithms, also a plug-in's; exit code 1 if any check fails."""
+    opened = _open_device(device, threads)
     from convbench.commands import verify_algorithms
 
-    opened = _open_device(device, threads, say=True)
     kinds = _members(Direction, directions), _members(Precision, precisions), _members(Layout, layouts)
-    return verify_algorithms(opened, _names(names), *kinds)
+    return verify_algorithms(opened, _names(names), *kinds, notice=_why(device))
 
 
 @cli.command()
@@ -205,10 +226,9 @@ def report(folder: Path) -> None:
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write; default: standard output.")
 def export(folder: Path, form: str, out: Path | None) -> None:
     """Results for other tools."""
-    from convbench.commands import write_text
-    from convbench.export import exported
+    from convbench.commands import export_folder
 
-    write_text(exported(folder, form), out)
+    export_folder(folder, form, out)
 
 
 @cli.group("list")
@@ -226,9 +246,9 @@ def list_algorithms(
     problem: str | None, direction: str, precision: str, layout: str, device: str | None
 ) -> None:
     """Algorithms of a device with their origin."""
+    opened = _open_device(device, None)
     from convbench.commands import list_algorithms_of
 
-    opened = _open_device(device, None)
     asked = (
         Problem.parse(problem, direction=direction, precision=precision, layout=layout) if problem else None
     )

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from convbench import registry, sweep
+from convbench import registry
 from convbench.device_cpu import CpuDevice
-from convbench.errors import CannotRunError, UsageError, one_line
+from convbench.errors import UsageError
 from convbench.problem import Direction, Layout, Precision, Problem
 from convbench.sizes import format_size
-from convbench.store import Store
-from convbench.suites import Suite, select
+from convbench.store import Contents, read
+from convbench.suites import select
 
 if TYPE_CHECKING:
     from convbench.report.tables import Table
+
+
+def tell(*lines: str) -> None:
+    """Lines beside the answer: on standard error."""
+    for line in filter(None, lines):
+        click.echo(line, err=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -44,156 +48,22 @@ def _print(tables: Sequence[Table], form: str) -> None:
         console.print(rich_table(table))
 
 
-# ---- run ---------------------------------------------------------------------------------------------------
-
-
-def run_sweep(
-    device: CpuDevice,
-    targets: Sequence[str],
-    wishes: dict[str, Any],
-    *,
-    batch: int | None,
-    out: Path | None,
-    dry_run: bool,
-    quiet: bool,
-    report_: bool,
-) -> int:
-    """Measure what is missing in the result folder, then show who won."""
-    suite = select(targets)
-    suite = suite.with_batch(batch) if batch else suite
-    options = _options(device, wishes)
-    environment = device.environment()
-    sweep.refuse_impossible(suite, options, device)
-    if dry_run:
-        _announce(sweep.Planner(options, device, environment, {}).groups(suite))
-        return 0
-    folder = out or Path("results") / slug(suite.name)
-    with Store(folder) as store:
-        _describe(store, suite, options, environment)
-        groups = sweep.Planner(options, device, environment, store.contents.cells).groups(suite)
-        with _progress(groups, quiet) as progress:
-            summary = sweep.run(groups, options, device, environment, store, progress)
-    if not quiet:
-        show_folder(folder, ("winners",), "terminal")
-    click.echo(_closing(summary, folder), err=quiet)
-    if report_:
-        from convbench.report import build
-
-        click.echo(f"page: {build(folder, [limit for limit in options.limits if limit is not None] or None)}")
-    return _exit_code(summary)
-
-
-def _options(device: CpuDevice, wishes: dict[str, Any]) -> sweep.Options:
-    entries = registry.select(device.name, wishes.pop("algorithms"))
-    if wishes["baseline"] not in {entry.name for entry in registry.select(device.name)}:
-        registry.select(device.name, [wishes["baseline"]])
-    return sweep.Options(entries, **wishes)
-
-
-def slug(name: str) -> str:
-    """A file name that says what it holds and can do no harm."""
-    import hashlib
-
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
-    if plain == name:
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".strip("-")
-
-
-def _describe(store: Store, suite: Suite, options: sweep.Options, environment: dict[str, Any]) -> None:
-    """Environment, layers and wishes go into the folder, so that it explains itself."""
-    if environment["id"] not in store.contents.environments:
-        store.append({"kind": "environment", **environment})
-    layers = [
-        {
-            "suite": suite.name,
-            "network": layer.network or suite.name,
-            "name": layer.name,
-            "repeat": layer.repeat,
-            "text": str(layer.problem),
-        }
-        for layer in suite.layers
-    ]
-    store.add_once("layer", layers, store.contents.layers)
-    store.append(
-        {"kind": "run", "command": sys.argv[1:], "limits": list(options.limits), "preset": options.preset}
-    )
-
-
-def _announce(groups: Sequence[sweep.Group]) -> None:
-    for group in groups:
-        names = [f"{c.cell.algorithm}/{c.cell.variant}" for c in group.candidates]
-        click.echo(f"{group.problem.label}: {', '.join(names) or 'nothing'}")
-        for record in group.settled:
-            click.echo(f"  {record.cell.algorithm} {record.cell.variant}: {record.status} ({record.reason})")
-    total = sum(len(group.candidates) for group in groups)
-    click.echo(f"{total} cells in {len(groups)} groups would be measured")
-
-
-Progress = Callable[[sweep.Group, sweep.Summary], None]
-
-
-@contextmanager
-def _progress(groups: Sequence[sweep.Group], quiet: bool) -> Iterator[Progress]:
-    """A bar on a terminal's standard error, nothing elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda group, summary: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=sum(len(group.candidates) for group in groups))
-
-        def advance(group: sweep.Group, summary: sweep.Summary) -> None:
-            text = f"{escape(group.problem.label)}  {len(summary.failures)} failed"
-            bar.update(task, advance=len(group.candidates), description=text)
-
-        yield advance
-
-
-def _closing(summary: sweep.Summary, folder: Path) -> str:
-    """What happened, and what the harness itself cost."""
-    parts = [f"{summary.measured} cells measured"]
-    if summary.finished_before:
-        parts.append(f"{summary.finished_before} were there already")
-    if summary.failures:
-        parts.append(f"{len(summary.failures)} failed (convbench show {folder} --view coverage)")
-    text = ", ".join(parts) + f"; results in {folder}"
-    if summary.measured:
-        text += (
-            f"\nkernels ran {summary.kernel_seconds:.1f} s of {summary.seconds:.1f} s; "
-            f"the harness took {summary.overhead * 1e3:.1f} ms a cell"
-        )
-    return text
-
-
-def _exit_code(summary: sweep.Summary) -> int:
-    if summary.failures:
-        return 1
-    if not summary.measured and not summary.finished_before:
-        reasons = {record.reason for record in summary.records}
-        raise CannotRunError(f"no cell could run: {one_line('; '.join(sorted(reasons)))}")
-    return 0
-
-
-# ---- the other commands ------------------------------------------------------------------------------------
-
-
 def verify_algorithms(
     device: CpuDevice,
     names: Sequence[str] | None,
     directions: tuple[Direction, ...],
     precisions: tuple[Precision, ...],
     layouts: tuple[Layout, ...],
+    *,
+    notice: str,
 ) -> int:
     """Run the conformance suite and print what failed; 1 if anything did."""
     from convbench.conformance import check_all
 
     rows, failed = [], False
-    for entry in registry.select(device.name, names):
+    entries = registry.select(device.name, names)
+    tell(notice)
+    for entry in entries:
         counts = {"passed": 0, "failed": 0, "known": 0, "skipped": 0}
         for finding in check_all(entry.algorithm, directions, precisions, layouts):
             counts[finding.outcome] += 1
@@ -211,12 +81,22 @@ def verify_algorithms(
 def show_folder(folder: Path, views: Sequence[str], form: str) -> None:
     """Tables of a result folder."""
     from convbench.report.views import tables_of
-    from convbench.store import read
 
+    _print(tables_of(_contents(folder), views), form)
+
+
+def _contents(folder: Path) -> Contents:
+    """What is readable in a result folder, saying what is not."""
     contents = read(folder)
-    for note in contents.notes:
-        click.echo(f"convbench: {note}", err=True)
-    _print(tables_of(contents, views), form)
+    tell(*(f"convbench: {note}" for note in contents.notes))
+    return contents
+
+
+def export_folder(folder: Path, form: str, out: Path | None) -> None:
+    """Results in the form of another tool."""
+    from convbench.export import exported
+
+    write_text(exported(_contents(folder), form), out)
 
 
 def list_algorithms_of(device: CpuDevice, problem: Problem | None) -> None:

@@ -5,29 +5,25 @@ from __future__ import annotations
 import json
 import statistics
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from convbench.record import Record
-from convbench.store import Contents, read
+from convbench.store import Contents
 
 
-def exported(folder: Path, form: str) -> str:
+def exported(contents: Contents, form: str) -> str:
     """The text of an export."""
-    contents = read(folder)
     return _csv(contents) if form == "csv" else _pytest_benchmark(contents)
 
 
 def _csv(contents: Contents) -> str:
     from convbench.frame import cells_frame
 
-    frame = cells_frame(contents)
-    for column in ("variant", "reason", "flags", "algorithm"):  # text a spreadsheet could take for a formula
-        frame[column] = frame[column].map(_harmless)
-    return str(frame.to_csv(index=False))
+    return str(cells_frame(contents).map(_harmless).to_csv(index=False))
 
 
 def _harmless(text: Any) -> Any:
+    """Text that a spreadsheet could take for a formula, quoted."""
     return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

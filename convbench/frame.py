@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,10 @@ COLUMNS = {
 
 def load(folder: str | Path) -> pd.DataFrame:
     """One row per cell of a result folder; the columns are described in `convbench.frame.COLUMNS`."""
-    return cells_frame(read(Path(folder)))
+    contents = read(Path(folder))
+    for note in contents.notes:
+        warnings.warn(note, stacklevel=2)
+    return cells_frame(contents)
 
 
 def cells_frame(contents: Contents) -> pd.DataFrame:
@@ -92,7 +96,7 @@ def _row(record: Record) -> dict[str, Any]:
         "key": record.key,
         "algorithm_flops": record.details.get("flops"),
     }
-    if record.setup:
+    if "prepare" in record.setup:
         row["prepare_ms"] = record.setup["prepare"] * 1e3
     return row | _workspace(record) | _check(record) | _time(record)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from functools import lru_cache
+from itertools import chain
+from types import UnionType
+from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from convbench.problem import Problem
 
 SCHEMA = 1
+_Kind = TypeVar("_Kind")
 
 
 class Status(StrEnum):
@@ -60,6 +64,12 @@ class Timing:
     @property
     def rounds(self) -> int:
         return len(self.blocks)
+
+    @property
+    def plausible(self) -> bool:
+        """Whether every figure behind the median is a positive time."""
+        figures = [self.median, *self.blocks, *chain.from_iterable(self.samples)]
+        return bool(self.blocks) and any(self.samples) and min(figures) > 0
 
 
 @dataclass(frozen=True)
@@ -128,22 +138,49 @@ class Record:
         """The record in a stored line; ValueError, TypeError or KeyError if it is not one."""
         cell = dict(line["cell"])
         cell["problem"] = Problem.from_dict(cell["problem"])
+        plain = ("key", "reason", "flags", "setup", "details", "environment", "started")
         parts: dict[str, Any] = {
-            name: kind(**line[name]) if line[name] is not None else None
+            name: _typed(kind, line[name]) if line[name] is not None else None
             for name, kind in (("check", Check), ("time", Timing), ("workspace", Workspace))
         }
-        plain = {name: line[name] for name in ("key", "reason", "environment", "started")}
-        if not all(isinstance(value, str) for value in plain.values()):
-            raise TypeError("key, reason, environment and started must be text")
-        return cls(
-            **plain,
-            **parts,
-            cell=Cell(**cell),
-            status=Status(line["status"]),
-            flags=list(line["flags"]),
-            setup=dict(line["setup"]),
-            details=dict(line["details"]),
-        )
+        parts |= {"cell": _typed(Cell, cell), "status": Status(line["status"])}
+        record = _typed(cls, parts | {name: line[name] for name in plain})
+        if record.status is Status.OK and record.time is None:
+            raise ValueError("status ok without figures")
+        if record.time is not None and not record.time.plausible:
+            raise ValueError("times must be positive")
+        return record
+
+
+def _typed(kind: Callable[..., _Kind], content: Mapping[str, Any]) -> _Kind:
+    """A dataclass from the content of a file, whose values may have any type."""
+    made = kind(**content)
+    concrete: type = type(made)
+    for name, declared in _types(concrete).items():
+        if not fits(getattr(made, name), declared):
+            raise TypeError(f"'{name}' has a value of the wrong type")
+    return made
+
+
+@lru_cache
+def _types(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def fits(value: Any, declared: Any) -> bool:
+    """Whether a value read from a file has the declared type; numbers must stay within 64 bits."""
+    origin, arguments = get_origin(declared), get_args(declared)
+    if declared is Any:
+        return True
+    if origin is UnionType:
+        return any(fits(value, argument) for argument in arguments)
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, arguments[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(one, arguments[1]) for one in value.values())
+    if declared in (int, float):
+        return type(value) in (int, declared) and abs(value) < 1 << 63
+    return isinstance(value, declared)
 
 
 def canonical(content: Any) -> bytes:

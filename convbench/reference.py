@@ -30,7 +30,7 @@ def module_of(array: Any) -> Any:
 
 def reference(problem: Problem, a: NDArray[Any], b: NDArray[Any]) -> Double:
     """The result for operands `a`, `b`, in float64, in the layout of the problem and on the device of `a`."""
-    out = module_of(a).zeros(problem.shapes[2])
+    out: Double = module_of(a).zeros(problem.shapes[2])
     direction = {
         Direction.FWD: _forward,
         Direction.BWD_DATA: _backward_data,
@@ -79,7 +79,8 @@ def _inside(problem: Problem, padded: Double) -> Double:
 def _matrix(tensor: NDArray[Any], groups: int) -> Double:
     """(N, C, P, Q) as (N, G, C/G, P Q) in float64."""
     n, c, p, q = tensor.shape
-    return tensor.astype(np.float64).reshape(n, groups, c // groups, p * q)
+    matrix: Double = tensor.astype(np.float64).reshape(n, groups, c // groups, p * q)
+    return matrix
 
 
 def _forward(problem: Problem, x: NDArray[Any], w: NDArray[Any], y: Double) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
+from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -17,9 +18,9 @@ from convbench.registry import Entry
 from convbench.sizes import format_size
 from convbench.statistics import median_interval, ratio_interval, spread
 from convbench.timing import Preset, Series, measure
-from convbench.verify import Bench, WrongError, ask, check_dense
+from convbench.verify import Bench, HarnessError, WrongError, ask, check_dense
 
-FAILURES = ((WrongError, Status.WRONG), (MemoryError, Status.OOM))
+FAILURES = ((WrongError, Status.WRONG), (MemoryError, Status.OOM), (HarnessError, Status.INVALID))
 REFERENCE_COPIES = (
     12  # float64 arrays of the size of the largest tensor alive while a question is asked, at most
 )
@@ -75,12 +76,8 @@ class Ready:
 
 def needed_bytes(problem: Problem) -> int:
     """Memory a group needs besides workspace: operands, result and the float64 reference."""
-    largest = max(
-        problem.n * problem.c * problem.h * problem.w, problem.n * problem.k * problem.p * problem.q
-    )
-    return 4 * problem.operand_bytes + 8 * REFERENCE_COPIES * max(
-        largest, problem.k * problem.c * problem.r * problem.s
-    )
+    largest = max(prod(shape) for shape in problem.shapes)
+    return 4 * problem.operand_bytes + 8 * REFERENCE_COPIES * largest
 
 
 class GroupRunner:
@@ -94,15 +91,22 @@ class GroupRunner:
         """Records for every candidate; with `alias` the baseline is measured twice to learn the noise."""
         self._outcome = Outcome()
         fitting = list(self._fitting(problem, candidates))
-        if fitting:
-            questions = ask(problem, self._seed)
-            bench = Bench(self._device, questions, max(c.variant.workspace_bytes for c in fitting))
-            ready = [r for c in fitting if (r := self._verified(c, bench)) is not None]
-            if ready:
-                self._time(ready, baseline, alias)
-            for one in ready:
-                one.plan.close()
+        try:
+            if fitting:
+                self._run(problem, fitting, baseline, alias)
+        except (MemoryError, HarnessError) as error:
+            done = {record.key for record in self._outcome.records}
+            for candidate in fitting:
+                if candidate.key not in done:
+                    self._fail(candidate, error)
         return self._outcome
+
+    def _run(self, problem: Problem, candidates: Sequence[Candidate], baseline: str, alias: bool) -> None:
+        questions = ask(problem, self._seed)
+        bench = Bench(self._device, questions, max(c.variant.workspace_bytes for c in candidates))
+        ready = [r for c in candidates if (r := self._verified(c, bench)) is not None]
+        if ready:
+            self._time(ready, baseline, alias)
 
     def _fitting(self, problem: Problem, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
         """Those whose memory there is; the others end as `oom` before anything is allocated."""
@@ -134,6 +138,7 @@ class GroupRunner:
 
     def _verified(self, candidate: Candidate, bench: Bench) -> Ready | None:
         """The candidate ready for timing, or None after its failure has been recorded."""
+        plan = None
         try:
             start = perf_counter()
             plan = candidate.entry.algorithm.prepare(candidate.cell.problem, candidate.variant)
@@ -141,6 +146,8 @@ class GroupRunner:
             check = bench.verify(plan, candidate.variant, self._timed_call)
         except Exception as error:  # an implementation may raise anything; the cell is lost, the sweep is not
             self._fail(candidate, error)
+            if plan is not None:
+                _close(plan)
             return None
         operands = bench.questions.dense.operands
         return Ready(candidate, plan, bench, operands, check, prepared, self._clock)
@@ -173,11 +180,21 @@ class GroupRunner:
         parts: dict[str, Any] = {"check": ready.check, "setup": {"prepare": ready.prepare_seconds}}
         if series.failure is not None:
             self._fail(ready.candidate, series.failure, **parts)
+            _close(ready.plan)
             return
-        flags = [*series.flags, *_check_flags(ready)]
+        flags = [*series.flags, *_check_flags(ready), *_close(ready.plan)]
         self._settle(
             ready.candidate, Status.OK, time=timing(self._device.figure, series), flags=flags, **parts
         )
+
+
+def _close(plan: Plan) -> list[str]:
+    """Close a plan; one that cannot be closed is flagged, for its figures are in by then."""
+    try:
+        plan.close()
+    except Exception as error:
+        return [f"close:{type(error).__name__}"]
+    return []
 
 
 def _check_flags(ready: Ready) -> list[str]:

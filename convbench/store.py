@@ -5,25 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-from convbench.errors import CannotRunError, UsageError
-from convbench.record import SCHEMA, Record, canonical
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: no lock
-    fcntl = None  # type: ignore[assignment]
+from convbench.errors import CannotRunError, UsageError, one_line
+from convbench.lock import LOCK, hold
+from convbench.problem import Problem
+from convbench.record import SCHEMA, Record, canonical, fits
 
 FILE = "records.jsonl"
 QUARANTINE = "records.quarantine"
-LOCK = ".lock"
 LONGEST_LINE = 1 << 20
+# Besides cells, which check themselves: kinds of lines with what each must hold.
+SHAPES: dict[str, dict[str, Any]] = {
+    "environment": {"id": str, "identity": dict[str, Any]},
+    "layer": {"suite": str, "network": str, "name": str, "repeat": int, "text": str},
+    "run": {"command": list[str], "limits": list[int | None], "preset": str},
+    "noise": {"problem": str, "ratio": float, "environment": str},
+}
+
+
+class NewerError(UsageError):
+    """The file was written by a newer convbench."""
 
 
 @dataclass
@@ -51,25 +58,30 @@ def unseal(line: bytes) -> dict[str, Any]:
         raise ValueError(f"longer than {LONGEST_LINE} bytes")
     try:
         content = json.loads(line)
+        if not isinstance(content, dict) or "sum" not in content:
+            raise ValueError("not a checksummed record")
+        if seal(content) != line.rstrip(b"\n") + b"\n":
+            raise ValueError("checksum does not match")
     except RecursionError:
         raise ValueError("nested too deep") from None
-    if not isinstance(content, dict) or "sum" not in content:
-        raise ValueError("not a checksummed record")
-    if seal(content) != line.rstrip(b"\n") + b"\n":
-        raise ValueError("checksum does not match")
+    if b"\\ud" in line:  # half a surrogate pair is no text and could not be printed
+        json.dumps(content, ensure_ascii=False).encode()
     return content
 
 
 def read(folder: Path) -> Contents:
     """Everything readable in a result folder; bad lines are counted in the notes and left alone."""
-    file = folder / FILE
-    if not file.is_file():
-        raise UsageError(
-            f"'{folder}' is no result folder: it has no {FILE}; `convbench run ... --out {folder}` makes one"
-        )
+    file, shown = folder / FILE, one_line(str(folder))
     contents = Contents()
-    for number, line in _lines(file):
-        _take(contents, line, f"{file.name} line {number}")
+    try:
+        if not file.is_file():
+            raise UsageError(
+                f"'{shown}' is no result folder: it has no {FILE}; `convbench run ... --out` makes one"
+            )
+        for number, line in _lines(file):
+            _take(contents, line, f"{file.name} line {number}")
+    except OSError as error:
+        raise UsageError(f"cannot read '{shown}': {error.strerror}; name a result folder") from error
     return contents
 
 
@@ -89,32 +101,41 @@ def _take(contents: Contents, line: bytes, where: str) -> None:
     try:
         content = unseal(line)
         _check_schema(content, where)
-        match content.get("kind"):
-            case "cell":
-                record = Record.from_json(content)
-                contents.cells[record.key] = record
-            case "environment":
-                contents.environments[str(content["id"])] = content
-            case "layer":
-                contents.layers.append(
-                    {k: content[k] for k in ("suite", "network", "name", "repeat", "text")}
-                )
-            case "run":
-                contents.runs.append(content)
-            case "noise":
-                contents.noise.append({**content, "ratio": float(content["ratio"])})
-            case other:
-                raise ValueError(f"unknown kind {other!r}")
-    except UsageError:
+        _sort_in(contents, content)
+    except NewerError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        contents.notes.append(f"{where} skipped: {type(error).__name__}: {error}")
+        contents.notes.append(f"{where} skipped: {type(error).__name__}: {one_line(str(error))}")
+
+
+def _sort_in(contents: Contents, content: dict[str, Any]) -> None:
+    kind = content.get("kind")
+    for name, declared in SHAPES.get(str(kind), {}).items():
+        if not fits(content[name], declared):
+            raise TypeError(f"'{name}' of {kind} has a value of the wrong type")
+    match kind:
+        case "cell":
+            record = Record.from_json(content)
+            contents.cells[record.key] = record
+        case "environment":
+            contents.environments[content["id"]] = content
+        case "layer":
+            Problem.parse(content["text"])
+            contents.layers.append({name: content[name] for name in SHAPES["layer"]})
+        case "run":
+            contents.runs.append(content)
+        case "noise":
+            contents.noise.append(content)
+        case other:
+            raise ValueError(f"unknown kind {other!r}")
 
 
 def _check_schema(content: Mapping[str, Any], where: str) -> None:
-    schema = content.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise UsageError(
+    schema: Any = content.get("schema")
+    if not fits(schema, int) or schema < 1:
+        raise ValueError(f"schema {schema!r} is no version")
+    if schema > SCHEMA:
+        raise NewerError(
             f"{where} has schema {schema}, this convbench reads up to {SCHEMA}; open it with a newer one"
         )
 
@@ -125,10 +146,22 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         _make(folder)
-        self._lock = _lock(folder)
-        repair(folder)
-        self._stream = (folder / FILE).open("ab")
-        self.contents = read(folder)
+        try:
+            self._lock = hold(folder)
+            self.contents, self._stream = self._open()
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def _open(self) -> tuple[Contents, FileIO]:
+        """Read before anything is repaired: the file of a newer convbench is to stay as it is."""
+        try:
+            contents = read(self.folder) if (self.folder / FILE).exists() else Contents()
+            if moved := repair(self.folder):
+                contents.notes.append(f"{moved} damaged lines moved to {self.folder / QUARANTINE}")
+            return contents, (self.folder / FILE).open("ab", buffering=0)
+        except (OSError, UsageError):
+            self._lock.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -140,15 +173,18 @@ class Store:
         self._lock.close()
 
     def append(self, content: Mapping[str, Any]) -> None:
-        """Write one line and wait until it is on disk."""
+        """Write one line and wait until it is on disk; ValueError or TypeError if it cannot be stored."""
         line = seal({"schema": SCHEMA, **content})
+        unseal(line)
         try:
-            self._stream.write(line)
-            self._stream.flush()
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._stream.write(rest) :]
             os.fsync(self._stream.fileno())
         except OSError as error:
+            shown = one_line(str(self.folder / FILE))
             raise CannotRunError(
-                f"cannot write to '{self.folder / FILE}': {error.strerror}; earlier records are intact"
+                f"cannot write to '{shown}': {error.strerror}; earlier records are intact"
             ) from error
         _take(self.contents, line, "appended line")
 
@@ -166,62 +202,45 @@ class Store:
 
 
 def _make(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"'{folder}' is a file; name a folder for the results")
-    if folder.is_dir() and not (folder / FILE).exists() and any(p.name != LOCK for p in folder.iterdir()):
-        raise UsageError(f"'{folder}' holds other files and no {FILE}; name a new or empty folder")
+    shown = one_line(str(folder))
     try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"'{shown}' is a file; name a folder for the results")
+        if folder.is_dir() and not (folder / FILE).exists() and any(p.name != LOCK for p in folder.iterdir()):
+            raise UsageError(f"'{shown}' holds other files and no {FILE}; name a new or empty folder")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"cannot make the folder '{folder}': {error.strerror}; name one you may write to"
-        ) from error
+        raise _unwritable(folder, error) from error
 
 
-def _lock(folder: Path) -> IO[str]:
-    """Hold the folder, or say who does. The lock goes with the process, so a dead one never blocks."""
-    try:
-        stream = (folder / LOCK).open("a+")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write into '{folder}': {error.strerror}; name a folder you may write to"
-        ) from error
-    if fcntl is None:
-        return stream
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        stream.seek(0)
-        holder = stream.read().strip() or "another process"
-        stream.close()
-        raise CannotRunError(
-            f"'{folder}' is in use by {holder}; wait for it or name another folder"
-        ) from None
-    stream.truncate(0)
-    stream.write(f"process {os.getpid()} on {socket.gethostname()}")
-    stream.flush()
-    return stream
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot write into '{one_line(str(folder))}': {error.strerror}; name a folder you may write to"
+    )
 
 
-def repair(folder: Path) -> None:
-    """Cut a torn last line off and move damaged lines aside, so that new lines start on a clean end."""
+def repair(folder: Path) -> int:
+    """Move a torn last line and damaged lines aside, so that new lines start on a clean end; how many."""
     file = folder / FILE
     if not file.exists():
-        return
+        return 0
     good, bad = [], []
-    for _, line in _lines(file):
-        try:
-            unseal(line)
-            good.append(line.rstrip(b"\n") + b"\n")
-        except ValueError:
-            bad.append(line.rstrip(b"\n") + b"\n")
+    with file.open("rb") as lines:
+        for line in lines:
+            try:
+                unseal(line)
+                good.append(line.rstrip(b"\n") + b"\n")
+            except ValueError:
+                bad.append(line.rstrip(b"\n") + b"\n")
     if not bad and file.stat().st_size == sum(map(len, good)):
-        return
-    with (folder / QUARANTINE).open("ab") as aside:
-        aside.writelines(bad)
+        return 0
+    if bad:
+        with (folder / QUARANTINE).open("ab") as aside:
+            aside.writelines(bad)
     whole = folder / (FILE + ".new")
     with whole.open("wb") as stream:
         stream.writelines(good)
         stream.flush()
         os.fsync(stream.fileno())
     whole.replace(file)
+    return len(bad)

@@ -19,7 +19,7 @@ LARGEST_FILE = 1_000_000
 SUFFIXES = (".csv", ".txt", ".suite")
 GRID_BASE = "n16c64h56k64r3p1"
 _DATA = Path(__file__).with_name("data")
-_TEXT = re.compile(r"[nchwkrspudg]_*[0-9]", re.ASCII)
+_TEXT = re.compile(r"[nchwkrspudg]_*-?[0-9]", re.ASCII)
 _TASK = re.compile(r"(?:train|infer)_(?:(?:server|device)_)?(?:\d+|disabled)_(.*)")
 
 Layers = Callable[[], Iterable[Layer]]

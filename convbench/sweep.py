@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from convbench.api import Direction, Layout, Precision, Problem, Variant
 from convbench.device_cpu import CpuDevice
 from convbench.errors import UsageError, one_line
-from convbench.problem import Direction, Layout, Precision, Problem
-from convbench.record import FAILURES, Cell, Record, Status
+from convbench.record import FAILURES, Cell, Record, Status, canonical
 from convbench.registry import Entry
 from convbench.runner import Candidate, GroupRunner, needed_bytes
 from convbench.sizes import format_size
@@ -20,6 +20,7 @@ from convbench.timing import PRESETS
 
 SEED = 20260301
 ALIAS_SHARE, ALIAS_GROUPS = 0.05, 20
+LARGEST_DETAILS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Group:
     candidates: list[Candidate] = field(default_factory=list)
     settled: list[Record] = field(default_factory=list)
     finished: int = 0
+    failed: int = 0
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Summary:
 
     records: list[Record] = field(default_factory=list)
     finished_before: int = 0
+    failed_before: int = 0
     kernel_seconds: float = 0.0
     seconds: float = 0.0
 
@@ -103,18 +106,18 @@ class Planner:
         group = Group(problem)
         for entry in self._options.entries:
             for found in self._cells(problem, entry):
-                key = found.key
-                if not self._wanted(key):
+                known = self._known.get(found.key)
+                if known is not None and not self._again(known):
                     group.finished += 1
+                    group.failed += known.status in FAILURES
                 elif isinstance(found, Candidate):
                     group.candidates.append(found)
                 else:
                     group.settled.append(found)
         return group
 
-    def _wanted(self, key: str) -> bool:
-        known = self._known.get(key)
-        return known is None or (self._options.retry_failed and known.status in FAILURES)
+    def _again(self, known: Record) -> bool:
+        return self._options.retry_failed and known.status in FAILURES
 
     def _cell(self, problem: Problem, entry: Entry, variant: str) -> tuple[Cell, str]:
         cell = Cell(
@@ -133,15 +136,19 @@ class Planner:
         try:
             reason = entry.algorithm.reject(problem)
             if reason is not None:
-                yield self._settled(problem, entry, Status.UNSUPPORTED, reason)
+                yield self._settled(problem, entry, Status.UNSUPPORTED, str(reason))
                 return
             variants = {
-                v.name: v for limit in self._options.limits for v in entry.algorithm.variants(problem, limit)
+                v.name: _storable(v)
+                for limit in self._options.limits
+                for v in entry.algorithm.variants(problem, limit)
             }
         except Exception as error:  # a plug-in may raise anything; its cells are lost, the sweep is not
             reason = f"{type(error).__name__} in reject or variants: {one_line(str(error))}"
             yield self._settled(problem, entry, Status.CRASHED, reason)
             return
+        if not variants:
+            yield self._settled(problem, entry, Status.UNSUPPORTED, "no variant is offered for this problem")
         for variant in variants.values():
             need, cap = variant.workspace_bytes + (variant.library_bytes or 0), self._options.cap
             if cap is not None and need > cap:
@@ -149,6 +156,18 @@ class Planner:
                 yield self._settled(problem, entry, Status.OVER_LIMIT, reason, variant.name)
             else:
                 yield Candidate(*self._cell(problem, entry, variant.name), entry, variant)
+
+
+def _storable(variant: Variant) -> Variant:
+    """The variant, once it is clear that it can be granted and written down."""
+    if not isinstance(variant.name, str):
+        raise TypeError(f"variant name {variant.name!r} is no text")
+    sizes = variant.workspace_bytes, variant.library_bytes or 0
+    if not all(isinstance(size, int) and size >= 0 for size in sizes):
+        raise TypeError(f"variant {variant.name}: {sizes} are no byte counts")
+    if len(canonical(dict(variant.details))) > LARGEST_DETAILS:
+        raise ValueError(f"variant {variant.name}: details above {LARGEST_DETAILS} bytes")
+    return variant
 
 
 def refuse_impossible(suite: Suite, options: Options, device: CpuDevice) -> None:
@@ -164,7 +183,7 @@ def refuse_impossible(suite: Suite, options: Options, device: CpuDevice) -> None
 
 
 def _aliased(groups: Sequence[Group]) -> set[int]:
-    """Groups in which the baseline is measured twice: at least 5 % and at least 20, where there are so many."""
+    """Groups in which the baseline is measured twice: at least 5 % and at least 20, if there are so many."""
     with_work = [i for i, group in enumerate(groups) if group.candidates]
     wanted = min(len(with_work), max(ALIAS_GROUPS, round(ALIAS_SHARE * len(with_work))))
     return {with_work[i * len(with_work) // wanted] for i in range(wanted)}
@@ -183,20 +202,15 @@ def run(
     runner = GroupRunner(device, PRESETS[options.preset], environment["id"], SEED)
     for index, group in enumerate(groups):
         summary.finished_before += group.finished
+        summary.failed_before += group.failed
         _keep(store, summary, group.settled)
         if group.candidates:
             outcome = runner.run(group.problem, group.candidates, options.baseline, index in aliased)
             summary.kernel_seconds += outcome.kernel_seconds
             _keep(store, summary, outcome.records)
             if outcome.noise is not None:
-                store.append(
-                    {
-                        "kind": "noise",
-                        "problem": group.problem.label,
-                        "ratio": outcome.noise,
-                        "environment": environment["id"],
-                    }
-                )
+                noise = {"kind": "noise", "problem": group.problem.label, "ratio": outcome.noise}
+                store.append({**noise, "environment": environment["id"]})
         summary.seconds = perf_counter() - start
         progress(group, summary)
     return summary
