@@ -19,7 +19,7 @@ from convbench.api import Array, Direction, Layout, Plan, Precision, Problem, Va
 
 @dataclass(frozen=True)
 class Torch:
-    """`aten::convolution` and `aten::convolution_backward`."""
+    """`aten::convolution` and its backward; beside them `unfold` and a matrix product."""
 
     name: str = "torch"
     device: str = "cpu"
@@ -38,10 +38,13 @@ class Torch:
     def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
         # oneDNN may choose Winograd or sum in narrow types, so integer data need not come out exactly
         details = {"flops": None, "backend": "oneDNN"}
-        return [Variant("default", library_bytes=None, exact=False, details=details)]
+        names = ["default"]
+        if problem.direction is Direction.FWD and problem.groups == 1:
+            names.append("unfold")
+        return [Variant(name, library_bytes=None, exact=False, details=details) for name in names]
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return TorchPlan(problem)
+        return TorchPlan(problem) if variant.name == "default" else UnfoldPlan(problem)
 
 
 class TorchPlan:
@@ -89,6 +92,15 @@ class TorchPlan:
         return self._torch.empty(
             shape, dtype=like.dtype, memory_format=formats[self._problem.layout is Layout.NHWC]
         )
+
+
+class UnfoldPlan(TorchPlan):
+    """im2col as PyTorch spells it: `unfold`, then a matrix product."""
+
+    def _result(self, a: Any, b: Any) -> Any:
+        p = self._problem
+        columns = self._torch.nn.functional.unfold(a, p.taps, p.dilation, self._padding, p.stride)
+        return (b.reshape(p.k, -1) @ columns).reshape(p.n, p.k, p.p, p.q)
 
 
 ALGORITHMS = (Torch(),)

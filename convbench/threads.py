@@ -7,8 +7,9 @@ import sys
 
 from convbench.errors import UsageError
 
-# Idle OpenBLAS threads spin for 2^26 cycles and keep a core from whoever comes next; 2^16 are enough.
-SPIN = ("OPENBLAS_THREAD_TIMEOUT", "16")
+# Idle OpenBLAS threads spin for 2^26 cycles and so keep a core from the NumPy copies that follow. With 2^20
+# they still catch the next product of a loop; with 2^16 they do not, and times scatter by half.
+SPIN = ("OPENBLAS_THREAD_TIMEOUT", "20")
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 

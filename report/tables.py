@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import floor, isfinite, log10
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import rich.table
@@ -29,6 +29,7 @@ class Table:
     best    (row, column) of the cells that won something
     totals  how many rows at the end sum up the others
     quiet   columns that qualify the others and may be set in a lighter colour
+    detail  columns that a terminal has no room for; page, Markdown and CSV show them
     """
 
     title: str
@@ -38,6 +39,7 @@ class Table:
     best: frozenset[tuple[int, int]] = frozenset()
     totals: int = 0
     quiet: frozenset[str] = frozenset()
+    detail: frozenset[str] = frozenset()
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -93,13 +95,15 @@ def rich_table(table: Table) -> rich.table.Table:
 
     shown = Rich(title=Text(clean(table.title)), caption=Text(clean_note(table.note)), title_justify="left")
     shown.caption_justify = "left"
-    for name, number in zip(table.columns, table.numeric, strict=True):
-        style = "dim" if name in table.quiet else None
-        shown.add_column(Text(clean(name)), justify="right" if number else "left", style=style)
+    columns = [j for j, name in enumerate(table.columns) if name not in table.detail]
+    for j in columns:
+        style = "dim" if table.columns[j] in table.quiet else None
+        side: Literal["left", "right"] = "right" if table.numeric[j] else "left"
+        shown.add_column(Text(clean(table.columns[j])), justify=side, style=style, no_wrap=table.numeric[j])
     for i, row in enumerate(table.rows):
         if i == len(table.rows) - table.totals:
             shown.add_section()
-        shown.add_row(*(_styled(table, i, j, cell) for j, cell in enumerate(row)))
+        shown.add_row(*(_styled(table, i, j, row[j]) for j in columns))
     return shown
 
 

@@ -52,8 +52,8 @@ def _winners(ranking: Ranking, floor: float) -> Table:
     won = frozenset((i, 3) for i, row in enumerate(rows) if row[3] != MISSING)
     unknown = any(row[7].startswith("≥") for row in rows)
     note = f"{WINNERS_NOTE} {UNKNOWN_NOTE}" if unknown else WINNERS_NOTE
-    quiet = frozenset({"shape", "95 % interval", "flags"})
-    return Table(ranking.title("Winners"), WINNERS, rows, note, won, quiet=quiet)
+    quiet, detail = frozenset({"shape", "95 % interval", "flags"}), frozenset({"shape", "flags"})
+    return Table(ranking.title("Winners"), WINNERS, rows, note, won, quiet=quiet, detail=detail)
 
 
 def _winner(ranking: Ranking, layer: Layer, direction: str, floor: float) -> tuple[str, ...]:
