@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convbench import registry
-from convbench.device_cpu import CpuDevice
+from convbench.device import Device
 from convbench.errors import UsageError
 from convbench.problem import Direction, Layout, Precision, Problem
 from convbench.sizes import format_size
@@ -49,7 +49,7 @@ def _print(tables: Sequence[Table], form: str) -> None:
 
 
 def verify_algorithms(
-    device: CpuDevice,
+    device: Device,
     names: Sequence[str] | None,
     directions: tuple[Direction, ...],
     precisions: tuple[Precision, ...],
@@ -99,7 +99,7 @@ def export_folder(folder: Path, form: str, out: Path | None) -> None:
     write_text(exported(_contents(folder), form), out)
 
 
-def list_algorithms_of(device: CpuDevice, problem: Problem | None) -> None:
+def list_algorithms_of(device: Device, problem: Problem | None) -> None:
     """Algorithms with origin, or with what each offers for one problem."""
     entries, broken = registry.load_all()
     mine = [entry for entry in entries if entry.device == device.name]

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convbench import environment
+from convbench.device import Block, Call
+from convbench.guard import Guarded
 
-GUARD = 4096
-ALIGNMENT = 64
-NAN_BYTE = 0xFF  # all bits set is a NaN in every floating type
-
-
-class Guarded:
-    """Aligned bytes between two guards of a position-dependent pattern, to catch writes out of bounds."""
-
-    def __init__(self, capacity: int) -> None:
-        self._raw = np.empty(capacity + 2 * GUARD + ALIGNMENT, np.uint8)
-        self._start = GUARD + -(self._raw.ctypes.data + GUARD) % ALIGNMENT
-        self._size = capacity
-        self._pattern = (np.arange(GUARD) * 167 % 251).astype(np.uint8)
-
-    def take(self, size: int) -> NDArray[np.uint8]:
-        """The first `size` bytes, with fresh guards directly before and behind them."""
-        self._size = size
-        before, behind = self._guards()
-        before[:] = behind[:] = self._pattern
-        return self._raw[self._start : self._start + size]
-
-    def damaged(self) -> bool:
-        """Whether a guard has been written to since `take`."""
-        return not all(np.array_equal(guard, self._pattern) for guard in self._guards())
-
-    def _guards(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        stop = self._start + self._size
-        return self._raw[self._start - GUARD : self._start], self._raw[stop : stop + GUARD]
+BLOCK_SAMPLES = 5
+SLOW_CALL = 0.1
 
 
 class CpuDevice:
@@ -46,6 +23,8 @@ class CpuDevice:
 
     name = "cpu"
     figure = "cpu"
+    xp = np
+    rotates = False
 
     def environment(self) -> dict[str, Any]:
         return environment.collect()
@@ -56,9 +35,28 @@ class CpuDevice:
     def guarded(self, capacity: int) -> Guarded:
         return Guarded(capacity)
 
-    def seconds(self, call: Callable[[], None], calls: int) -> float:
-        """Wall time per call of `calls` calls in a row."""
+    def plan_block(self, seconds: float, sample_seconds: float) -> Block:
+        """Samples as long as the preset wants; the first is dropped, unless a single call is slow."""
+        if seconds > SLOW_CALL:
+            return Block(1, 1, 0)
+        return Block(max(1, ceil(sample_seconds / seconds)), BLOCK_SAMPLES - 1, 1)
+
+    def sampler(self) -> CpuSampler:
+        return CpuSampler()
+
+
+@dataclass
+class CpuSampler:
+    """Wall time per call of calls in a row."""
+
+    flags: list[str] = field(default_factory=list)
+    clocks: list[float] = field(default_factory=list)
+
+    def block(self, calls: Sequence[Call], count: int) -> list[float]:
+        return [self._sample(calls) for _ in range(count)]
+
+    def _sample(self, calls: Sequence[Call]) -> float:
         start = perf_counter_ns()
-        for _ in range(calls):
+        for call in calls:
             call()
-        return (perf_counter_ns() - start) / calls * 1e-9
+        return (perf_counter_ns() - start) / len(calls) * 1e-9

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from convbench.device_cpu import CpuDevice
+    from convbench.device import Device
 
 NAMES = ("cuda", "cpu")
 
@@ -33,7 +33,7 @@ def choose(name: str | None) -> str:
     return name
 
 
-def open_device(name: str) -> CpuDevice:
+def open_device(name: str) -> Device:
     """The device itself; loads its array library."""
     from convbench.device_cpu import CpuDevice
 

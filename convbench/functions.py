@@ -31,8 +31,8 @@ def convolve(
     """The result of one convolution; `a`, `b` are (x, w), (dy, w) or (x, dy) in the shapes of the problem."""
     import numpy as np
 
-    from convbench.device_cpu import Guarded
     from convbench.dtypes import storage_dtype
+    from convbench.guard import Guarded
 
     solver = _entry(algorithm, device).algorithm
     if reason := solver.reject(problem):

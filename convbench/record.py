@@ -60,6 +60,7 @@ class Timing:
     calls: int
     blocks: list[float]
     samples: list[list[float]]
+    clocks: list[float] = field(default_factory=list)
 
     @property
     def rounds(self) -> int:

@@ -14,7 +14,7 @@ import click
 
 from convbench import registry, sweep
 from convbench.commands import show_folder, tell
-from convbench.device_cpu import CpuDevice
+from convbench.device import Device
 from convbench.errors import CannotRunError, one_line
 from convbench.store import FILE, Store, read
 from convbench.suites import Suite, select
@@ -23,7 +23,7 @@ Progress = Callable[[sweep.Group, sweep.Summary], None]
 
 
 def run_sweep(
-    device: CpuDevice,
+    device: Device,
     targets: Sequence[str],
     wishes: dict[str, Any],
     *,
@@ -62,7 +62,7 @@ def run_sweep(
     return _exit_code(summary)
 
 
-def _options(device: CpuDevice, wishes: dict[str, Any]) -> sweep.Options:
+def _options(device: Device, wishes: dict[str, Any]) -> sweep.Options:
     entries = registry.select(device.name, wishes.pop("algorithms"))
     if wishes["baseline"] not in {entry.name for entry in registry.select(device.name)}:
         registry.select(device.name, [wishes["baseline"]])

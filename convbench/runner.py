@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from math import prod
 from time import perf_counter
 from typing import Any
 
 from convbench.api import Plan, Problem, Variant
-from convbench.device_cpu import CpuDevice
+from convbench.device import Block, Call, Device, Sampler
 from convbench.errors import one_line
 from convbench.record import Cell, Check, Record, Status, Timing, Workspace
 from convbench.registry import Entry
@@ -21,9 +22,8 @@ from convbench.timing import Preset, Series, measure
 from convbench.verify import Bench, HarnessError, WrongError, ask, check_dense
 
 FAILURES = ((WrongError, Status.WRONG), (MemoryError, Status.OOM), (HarnessError, Status.INVALID))
-REFERENCE_COPIES = (
-    12  # float64 arrays of the size of the largest tensor alive while a question is asked, at most
-)
+# Float64 arrays of the size of the largest tensor that are alive while a question is asked, at most.
+REFERENCE_COPIES = 12
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,26 @@ class Ready:
     candidate: Candidate
     plan: Plan
     bench: Bench
-    operands: tuple[Any, Any]
     check: Check
     prepare_seconds: float
-    clock: Callable[[Callable[[], None], int], float]
+    device: Device
+    kernel_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self._workspace = self.bench.workspace(self.candidate.variant)
+        self.sampler: Sampler = self.device.sampler()
 
-    def _call(self) -> None:
-        self.plan.run(*self.operands, self.bench.out, self._workspace)
+    def _call(self, index: int) -> Call:
+        (a, b), out = self.bench.tensors(index if self.device.rotates else 0)
+        return partial(self.plan.run, a, b, out, self._workspace)
 
-    def seconds(self, calls: int) -> float:
-        return self.clock(self._call, calls)
+    def plan_block(self, seconds: float, sample_seconds: float) -> Block:
+        return self.device.plan_block(seconds, sample_seconds)
+
+    def take(self, calls: int, count: int) -> list[float]:
+        samples = self.sampler.block([self._call(index) for index in range(calls)], count)
+        self.kernel_seconds += sum(samples) * calls
+        return samples
 
     def arm(self) -> None:
         self.bench.poison()
@@ -83,7 +90,7 @@ def needed_bytes(problem: Problem) -> int:
 class GroupRunner:
     """Verifies and times the candidates of one problem."""
 
-    def __init__(self, device: CpuDevice, preset: Preset, environment: str, seed: int) -> None:
+    def __init__(self, device: Device, preset: Preset, environment: str, seed: int) -> None:
         self._device, self._preset, self._environment, self._seed = device, preset, environment, seed
         self._outcome = Outcome()
 
@@ -102,7 +109,7 @@ class GroupRunner:
         return self._outcome
 
     def _run(self, problem: Problem, candidates: Sequence[Candidate], baseline: str, alias: bool) -> None:
-        questions = ask(problem, self._seed)
+        questions = ask(problem, self._seed, self._device.xp)
         bench = Bench(self._device, questions, max(c.variant.workspace_bytes for c in candidates))
         ready = [r for c in candidates if (r := self._verified(c, bench)) is not None]
         if ready:
@@ -149,8 +156,7 @@ class GroupRunner:
             if plan is not None:
                 _close(plan)
             return None
-        operands = bench.questions.dense.operands
-        return Ready(candidate, plan, bench, operands, check, prepared, self._clock)
+        return Ready(candidate, plan, bench, check, prepared, self._device)
 
     def _fail(self, candidate: Candidate, error: Exception, **parts: Any) -> None:
         status = next((s for kind, s in FAILURES if isinstance(error, kind)), Status.CRASHED)
@@ -162,15 +168,12 @@ class GroupRunner:
         plan.run(*arguments)
         self._outcome.kernel_seconds += perf_counter() - start
 
-    def _clock(self, call: Callable[[], None], calls: int) -> float:
-        seconds = self._device.seconds(call, calls)
-        self._outcome.kernel_seconds += seconds * calls
-        return seconds
-
     def _time(self, ready: list[Ready], baseline: str, alias: bool) -> None:
         first = next((i for i, r in enumerate(ready) if r.candidate.cell.algorithm == baseline), 0)
-        again = [ready[first]] if alias else []
-        series = measure([*ready, *again], self._preset, self._seed, baseline=first)
+        again = [replace(ready[first])] if alias else []
+        contestants = [*ready, *again]
+        series = measure(contestants, self._preset, self._seed, baseline=first)
+        self._outcome.kernel_seconds += sum(one.kernel_seconds for one in contestants)
         if alias and series[first].failure is None and series[-1].failure is None:
             self._outcome.noise = ratio_interval(series[-1].medians, series[first].medians).value
         for one, result in zip(ready, series, strict=False):
@@ -182,10 +185,9 @@ class GroupRunner:
             self._fail(ready.candidate, series.failure, **parts)
             _close(ready.plan)
             return
-        flags = [*series.flags, *_check_flags(ready), *_close(ready.plan)]
-        self._settle(
-            ready.candidate, Status.OK, time=timing(self._device.figure, series), flags=flags, **parts
-        )
+        flags = [*series.flags, *ready.sampler.flags, *_check_flags(ready), *_close(ready.plan)]
+        time = timing(self._device.figure, series, ready.sampler.clocks)
+        self._settle(ready.candidate, Status.OK, time=time, flags=flags, **parts)
 
 
 def _close(plan: Plan) -> list[str]:
@@ -205,8 +207,8 @@ def _check_flags(ready: Ready) -> list[str]:
     return flags
 
 
-def timing(figure: str, series: Series) -> Timing:
-    """The stored form of a series."""
+def timing(figure: str, series: Series, clocks: Sequence[float]) -> Timing:
+    """The stored form of a series; clocks of warm-up blocks come first and are left out."""
     middle, scatter = median_interval(series.medians), spread(list(chain.from_iterable(series.samples)))
     return Timing(
         figure=figure,
@@ -221,4 +223,5 @@ def timing(figure: str, series: Series) -> Timing:
         calls=series.block.calls,
         blocks=series.medians,
         samples=series.samples,
+        clocks=list(clocks[-len(series.medians) :]),
     )

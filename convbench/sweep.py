@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from convbench.api import Direction, Layout, Precision, Problem, Variant
-from convbench.device_cpu import CpuDevice
+from convbench.device import Device
 from convbench.errors import UsageError, one_line
 from convbench.record import FAILURES, Cell, Record, Status, canonical
 from convbench.registry import Entry
@@ -94,7 +94,7 @@ class Planner:
     """Turns problems into groups of cells, given what is in the store."""
 
     def __init__(
-        self, options: Options, device: CpuDevice, environment: dict[str, Any], known: dict[str, Record]
+        self, options: Options, device: Device, environment: dict[str, Any], known: dict[str, Record]
     ) -> None:
         self._options, self._device = options, device
         self._environment, self._known = environment, known
@@ -170,7 +170,7 @@ def _storable(variant: Variant) -> Variant:
     return variant
 
 
-def refuse_impossible(suite: Suite, options: Options, device: CpuDevice) -> None:
+def refuse_impossible(suite: Suite, options: Options, device: Device) -> None:
     """Stop before anything is written when no problem fits into memory."""
     free, needs = device.free_memory(), {p: needed_bytes(p) for p in problems(suite, options)}
     smallest = min(needs, key=lambda p: needs[p])
@@ -192,7 +192,7 @@ def _aliased(groups: Sequence[Group]) -> set[int]:
 def run(
     groups: Sequence[Group],
     options: Options,
-    device: CpuDevice,
+    device: Device,
     environment: dict[str, Any],
     store: Store,
     progress: Callable[[Group, Summary], None],

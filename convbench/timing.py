@@ -15,13 +15,12 @@ from math import ceil
 from statistics import median
 from typing import Protocol
 
+from convbench.device import Block
 from convbench.statistics import median_interval, ratio_interval
 
 LOOKS = (6, 10, 15, 20, 30)
 TIME_WIDTH, RATIO_WIDTH = 0.005, 0.01
 WARM_CALLS, WARM_SECONDS, WARM_LIMIT = 3, 0.025, 1.0
-BLOCK_SAMPLES = 5
-SLOW_CALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,12 @@ PRESETS = {
 class Contestant(Protocol):
     """A cell that can be sampled."""
 
-    def seconds(self, calls: int) -> float:
-        """Seconds per call of one sample of this many calls."""
+    def plan_block(self, seconds: float, sample_seconds: float) -> Block:
+        """How to sample a call of this length."""
+        ...
+
+    def take(self, calls: int, count: int) -> list[float]:
+        """Seconds per call of `count` samples in a row, each of so many calls."""
         ...
 
     def arm(self) -> None:
@@ -55,15 +58,6 @@ class Contestant(Protocol):
     def inspect(self) -> None:
         """After that block: raise if the output is wrong."""
         ...
-
-
-@dataclass(frozen=True)
-class Block:
-    """Samples taken in a row: calls per sample, samples kept, samples dropped before them."""
-
-    calls: int
-    keep: int
-    drop: int
 
 
 @dataclass
@@ -78,19 +72,12 @@ class Series:
     spent: float = 0.0
 
 
-def plan_block(seconds: float, sample_seconds: float) -> Block:
-    """Samples as long as the preset wants; the first of a block is dropped, unless a single call is slow."""
-    if seconds > SLOW_CALL:
-        return Block(1, 1, 0)
-    return Block(max(1, ceil(sample_seconds / seconds)), BLOCK_SAMPLES - 1, 1)
-
-
 def warm_up(contestant: Contestant) -> float:
     """At least 3 calls and 25 ms, but no more calls once a second has passed; seconds of the last sample."""
     calls, spent, last = 0, 0.0, 0.0
     while (calls < WARM_CALLS or spent < WARM_SECONDS) and spent < WARM_LIMIT:
         batch = 1 if calls < WARM_CALLS or not last else max(1, ceil((WARM_SECONDS - spent) / last))
-        last = contestant.seconds(batch)
+        (last,) = contestant.take(batch, 1)
         calls, spent = calls + batch, spent + last * batch
     return max(last, 1e-9)
 
@@ -122,7 +109,7 @@ def measure(
 
 def _start(contestant: Contestant, preset: Preset) -> Series:
     try:
-        return Series(plan_block(warm_up(contestant), preset.sample_seconds))
+        return Series(contestant.plan_block(warm_up(contestant), preset.sample_seconds))
     except Exception as error:
         return Series(Block(1, 1, 0), failure=error)
 
@@ -142,7 +129,7 @@ def _take_block(contestant: Contestant, series: Series, look: bool) -> None:
             contestant.arm()
         with _no_collection():
             count = series.block.keep + series.block.drop
-            samples = [contestant.seconds(series.block.calls) for _ in range(count)]
+            samples = contestant.take(series.block.calls, count)
         if look:
             contestant.inspect()
     except Exception as error:

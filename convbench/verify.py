@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from convbench import accuracy, fills
 from convbench.api import Plan, Variant
-from convbench.device_cpu import NAN_BYTE, CpuDevice, Guarded
+from convbench.device import Device
 from convbench.dtypes import storage_dtype
+from convbench.guard import NAN_BYTE, Guarded
 from convbench.problem import Precision, Problem
 from convbench.record import Check
-from convbench.reference import oracle, reference, sample_positions
+from convbench.reference import module_of, oracle, reference, sample_positions
 
 ORACLE_BAR = 1e-12
 WEAK_SHARE = 0.3
@@ -34,11 +36,17 @@ class HarnessError(RuntimeError):
 
 @dataclass(frozen=True)
 class Question:
-    """Operands, the right answer, and the same convolution over absolute values."""
+    """Operands and the right answer."""
 
+    problem: Problem
     operands: tuple[Tensor, Tensor]
     answer: Double
-    magnitude: Double
+
+    @cached_property
+    def magnitude(self) -> Double:
+        """The same convolution over absolute values."""
+        a, b = self.operands
+        return reference(self.problem, abs(a), abs(b))
 
 
 @dataclass(frozen=True)
@@ -50,33 +58,44 @@ class Questions:
     dense: Question
 
 
-def ask(problem: Problem, seed: int) -> Questions:
-    """Draw both questions for a problem and answer them in float64, checked against the oracle."""
+def ask(problem: Problem, seed: int, xp: Any = np) -> Questions:
+    """Draw both questions for a problem and answer them in float64, checked against the oracle.
+
+    Operands and answers live where `xp` puts its arrays.
+    """
     rng = np.random.default_rng(seed)
     dtype = storage_dtype(problem.precision)
     questions = []
     for fill in (fills.exact, fills.dense):
-        a, b = fill(problem, dtype, rng)
-        question = Question((a, b), reference(problem, a, b), reference(problem, abs(a), abs(b)))
-        _consult_oracle(problem, question, rng)
+        host = fill(problem, dtype, rng)
+        a, b = (xp.asarray(operand) for operand in host)
+        question = Question(problem, (a, b), reference(problem, a, b))
+        _consult_oracle(problem, question, host, rng)
         questions.append(question)
     return Questions(problem, *questions)
 
 
-def _consult_oracle(problem: Problem, question: Question, rng: np.random.Generator) -> None:
+def _consult_oracle(
+    problem: Problem, question: Question, operands: tuple[Tensor, Tensor], rng: np.random.Generator
+) -> None:
     positions = sample_positions(problem, rng)
-    values, magnitudes = oracle(problem, *question.operands, positions)
+    values, magnitudes = oracle(problem, *operands, positions)
     layout = (0, 3, 1, 2) if problem.layout == "nhwc" else (0, 1, 2, 3)
-    answers = question.answer.transpose(layout)[tuple(positions.T)]
+    answers = to_host(question.answer.transpose(layout)[tuple(positions.T)])
     if not (abs(answers - values) <= ORACLE_BAR * magnitudes).all():
         worst = positions[int(np.argmax(abs(answers - values)))].tolist()
         raise HarnessError(f"{problem.label}: reference and oracle disagree at output {worst}")
 
 
+def to_host(array: Any) -> NDArray[Any]:
+    """The array as NumPy's."""
+    return array if isinstance(array, np.ndarray) else np.asarray(array.get())
+
+
 class Bench:
     """Guarded result and workspace for the cells of one group; runs plans between the checks."""
 
-    def __init__(self, device: CpuDevice, questions: Questions, workspace: int) -> None:
+    def __init__(self, device: Device, questions: Questions, workspace: int) -> None:
         self.problem = questions.problem
         self.questions = questions
         self._dtype = storage_dtype(self.problem.precision)
@@ -85,10 +104,22 @@ class Bench:
         self._out_guard, self._work_guard = device.guarded(self._out_bytes), device.guarded(workspace)
         self._out_view = self._out_guard.take(self._out_bytes)
         self.out: Tensor = self._out_view.view(self._dtype).reshape(self._shape)
+        self._spare: list[tuple[tuple[Tensor, Tensor], Tensor]] = []
+
+    def tensors(self, index: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Operands and result to time with; above 0, copies that share no cache line with the others."""
+        operands = self.questions.dense.operands
+        if index == 0:
+            return operands, self.out
+        while len(self._spare) < index:
+            a, b = operands
+            self._spare.append(((a.copy(), b.copy()), self.out.copy()))
+        return self._spare[index - 1]
 
     def workspace(self, variant: Variant) -> NDArray[np.uint8]:
         """Exactly the bytes this variant promised to need."""
-        return self._work_guard.take(variant.workspace_bytes)
+        granted: NDArray[np.uint8] = self._work_guard.take(variant.workspace_bytes)
+        return granted
 
     def poison(self) -> None:
         """Make every element of the result a NaN and put its guards up again."""
@@ -98,7 +129,7 @@ class Bench:
         """Raise if anything was written outside result or workspace, or an element was not written at all."""
         for name, guard in (("result", self._out_guard), ("workspace", self._work_guard)):
             _check_guard(name, guard)
-        unwritten = int(np.isnan(self.out.astype(np.float32)).sum())
+        unwritten = int((self.out != self.out).sum())
         if unwritten:
             raise WrongError(f"unwritten: {unwritten} of {self.out.size} elements are NaN")
 
@@ -135,7 +166,7 @@ class Bench:
         call(plan, *copies, self.out, workspace)
         self.intact()
         for name, copy, operand in zip("ab", copies, question.operands, strict=True):
-            if not np.array_equal(copy.view(np.uint8), operand.view(np.uint8)):
+            if (copy.view(np.uint8) != operand.view(np.uint8)).any():
                 raise WrongError(f"input_modified: operand {name} is not what it was before the call")
 
 
@@ -146,14 +177,15 @@ def _check_guard(name: str, guard: Guarded) -> None:
 
 def check_exact(problem: Problem, variant: Variant, question: Question, out: Tensor) -> None:
     """Integer data: bit for bit where only products are summed, right after rounding for fp32 transforms."""
+    xp = module_of(out)
     result = out.astype(np.float64)
     if not variant.exact:
         if problem.precision not in (Precision.FP32, Precision.FP64):
             return
-        result = np.rint(result)
+        result = xp.rint(result)
     different = result != question.answer
     if different.any():
-        where = tuple(int(i) for i in np.argwhere(different)[0])
+        where = tuple(int(i) for i in xp.argwhere(different)[0])
         raise WrongError(
             f"exact: {int(different.sum())} of {out.size} elements differ on integer data, first at {where}: "
             f"{result[where]:g} instead of {question.answer[where]:g}"
@@ -165,7 +197,7 @@ def check_dense(
 ) -> tuple[float, float, accuracy.Grade]:
     """Relative L2 error, scaled element-wise error and the class they earn."""
     error = out.astype(np.float64) - question.answer
-    relative = float(np.linalg.norm(error)) / _size(problem, question)
+    relative = _norm(error) / _size(problem, question)
     grade = accuracy.grade(problem.precision, relative)
     if grade.accuracy is None or not np.isfinite(relative):
         raise WrongError(f"error: relative L2 {relative:.3g} is above {grade.bar:.3g}")
@@ -174,9 +206,13 @@ def check_dense(
     return relative, elementwise, grade
 
 
+def _norm(array: Double) -> float:
+    return float(module_of(array).linalg.norm(array.reshape(-1)))
+
+
 def _size(problem: Problem, question: Question) -> float:
     """The norm of the answer; where padding makes all of it zero, what its operands could have given."""
-    size = float(np.linalg.norm(question.answer))
+    size = _norm(question.answer)
     return size or float((question.answer.size * problem.reduction) ** 0.5)
 
 
@@ -184,8 +220,8 @@ def _elementwise(problem: Problem, question: Question, error: Double, name: str)
     """Largest error in units of epsilon times the sum of |products| behind that element."""
     unit = accuracy.ASKED[problem.precision] if name == accuracy.UNRANKED else name
     scale = question.magnitude * accuracy.EPSILON[unit]
-    scaled = np.divide(abs(error), scale, out=np.zeros_like(error), where=scale > 0)
-    return float(scaled.max(initial=0.0))
+    scaled = abs(error) / (scale + (scale == 0))  # where no product contributes, any error is checked apart
+    return float((scaled * (scale > 0)).max())
 
 
 def _check_elements(
@@ -199,7 +235,7 @@ def _check_elements(
     """One wrong element must not hide behind thousands of right ones."""
     if not variant.exact or grade.accuracy == accuracy.UNRANKED:
         limit = accuracy.TRANSFORM_GATE * grade.bar * _size(problem, question) / question.answer.size**0.5
-        largest = float(abs(error).max(initial=0.0))
+        largest = float(abs(error).max())
         if largest > limit:
             raise WrongError(
                 f"element: largest error {largest:.3g} is above {limit:.3g}, 40 x the class bar x rms"

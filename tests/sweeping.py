@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from faults import Correct, entry
 
 from convbench.api import Algorithm, Direction
+from convbench.device import Call
 from convbench.device_cpu import CpuDevice
 from convbench.store import Store
 from convbench.suites import Suite
@@ -18,17 +19,30 @@ CORRECT = Correct()
 ENVIRONMENT: dict[str, Any] = {"id": "e", "identity": {"cpu": "some cpu"}}
 
 
-class SteadyDevice(CpuDevice):
+class SteadySampler:
     """Runs every call, and says that each took 20 ms."""
+
+    def __init__(self) -> None:
+        self.flags: list[str] = []
+        self.clocks: list[float] = []
+
+    def block(self, calls: Sequence[Call], count: int) -> list[float]:
+        for _ in range(count):
+            for call in calls:
+                call()
+        return [0.02] * count
+
+
+class SteadyDevice(CpuDevice):
+    """A device without a clock."""
 
     free: int | None = 1 << 30
 
     def free_memory(self) -> int | None:
         return self.free
 
-    def seconds(self, call: Callable[[], None], calls: int) -> float:
-        call()
-        return 0.02
+    def sampler(self) -> Any:
+        return SteadySampler()
 
 
 def options(*algorithms: Algorithm, **changes: Any) -> Options:

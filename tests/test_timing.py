@@ -8,10 +8,13 @@ from itertools import count, cycle
 
 import pytest
 
-from convbench.timing import PRESETS, Block, Preset, measure, plan_block, warm_up
+from convbench.device import Block
+from convbench.device_cpu import CpuDevice
+from convbench.timing import PRESETS, Preset, measure, warm_up
 
 QUICK = PRESETS["quick"]
 LONG = Preset("long", 6, 30)
+plan_block = CpuDevice().plan_block
 
 
 class Replay:
@@ -27,9 +30,12 @@ class Replay:
         self.samples, self.log, self.name = samples, log if log is not None else [], name
         self.armed, self.inspections, self.bad_after = 0, 0, bad_after
 
-    def seconds(self, calls: int) -> float:
-        self.log.append(self.name)
-        return next(self.samples)
+    def plan_block(self, seconds: float, sample_seconds: float) -> Block:
+        return plan_block(seconds, sample_seconds)
+
+    def take(self, calls: int, count: int) -> list[float]:
+        self.log += [self.name] * count
+        return [next(self.samples) for _ in range(count)]
 
     def arm(self) -> None:
         self.armed += 1
@@ -66,9 +72,9 @@ def test_warm_up_makes_at_least_three_calls_and_25_ms() -> None:
     calls: list[int] = []
 
     class Counting(Replay):
-        def seconds(self, calls_: int) -> float:
+        def take(self, calls_: int, count: int) -> list[float]:
             calls.append(calls_)
-            return 0.001
+            return [0.001] * count
 
     warm_up(Counting(steady()))
     assert sum(calls) >= 25
@@ -184,9 +190,9 @@ def test_garbage_collection_is_off_in_blocks_and_back_on_afterwards() -> None:
     seen: list[bool] = []
 
     class Watching(Replay):
-        def seconds(self, calls: int) -> float:
+        def take(self, calls: int, count: int) -> list[float]:
             seen.append(gc.isenabled())
-            return 0.01
+            return [0.01] * count
 
     measure([Watching(steady())], QUICK, seed=1)
     assert seen[-1] is False

@@ -10,7 +10,8 @@ import pytest
 
 from convbench import accuracy, verify
 from convbench.api import Variant
-from convbench.device_cpu import GUARD, CpuDevice, Guarded
+from convbench.device_cpu import CpuDevice
+from convbench.guard import GUARD, Guarded
 from convbench.problem import Direction, Precision, Problem
 from convbench.reference import oracle, reference, sample_positions
 from convbench.verify import Bench, HarnessError, WrongError, ask

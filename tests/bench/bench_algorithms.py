@@ -9,8 +9,8 @@ import pytest
 
 from convbench import fills, registry
 from convbench.api import Direction, Problem
-from convbench.device_cpu import Guarded
 from convbench.dtypes import storage_dtype
+from convbench.guard import Guarded
 
 SIZES = {"small": "n1c16h14k16r3p1", "medium": "n2c64h28k64r3p1", "large": "n4c128h56k128r3p1"}
 
