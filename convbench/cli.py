@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
 from convbench import __version__, threads
+from convbench.cli_compare import ab, compare
+from convbench.cli_engine import ceilings, selftest
+from convbench.cli_options import (
+    batch_option,
+    device_option,
+    directions_option,
+    format_option,
+    layout_option,
+    members,
+    open_device,
+    precision_option,
+    threads_option,
+    why,
+    words,
+)
 from convbench.errors import CannotRunError, UsageError
-from convbench.problem import Direction, Layout, Precision, Problem, member
+from convbench.problem import Direction, Layout, Precision, Problem
 
-Kind = TypeVar("Kind", bound=StrEnum)
 VIEWS = ("winners", "limits", "networks", "layers", "accuracy", "coverage")
 
 
@@ -67,48 +80,12 @@ def _refuse(error: click.ClickException) -> int:
     return 2
 
 
-def _members(kind: type[Kind], values: Sequence[str]) -> tuple[Kind, ...]:
-    """Values of a repeated, comma-separated option; `all` stands for every one."""
-    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
-    if "all" in names:
-        return tuple(kind)
-    if not names:
-        raise UsageError(f"no {kind.__name__.lower()} given; choose from {', '.join(kind)} or all")
-    return tuple(dict.fromkeys(member(kind, name) for name in names))
-
-
-def _names(values: Sequence[str]) -> list[str] | None:
-    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
-    return names or None
-
-
 def _limits(values: Sequence[str]) -> tuple[int | None, ...]:
     from convbench.environment import total_memory
     from convbench.sizes import parse_size
 
     texts = [text.strip() for value in values for text in value.split(",")]
     return tuple(None if text == "none" else parse_size(text, total_memory()) for text in texts) or (None,)
-
-
-device_option = click.option("--device", metavar="cpu|cuda", help="Default: cuda where it works, else cpu.")
-threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads; default: all.")
-
-
-def _open_device(name: str | None, count: int | None) -> Any:
-    """The device; threads are fixed before NumPy is imported, because BLAS reads their number only then."""
-    from convbench import devices
-
-    threads.fix(count)
-    return devices.open_device(devices.choose(name))
-
-
-def _why(name: str | None) -> str:
-    """What to say about a device that was not asked for."""
-    from convbench import devices
-
-    if name is not None or devices.choose(None) != "cpu":
-        return ""
-    return f"measuring on the CPU ({devices.missing('cuda')})"
 
 
 @cli.command()
@@ -124,12 +101,10 @@ def doctor() -> None:
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="SUITE|FILE|TEXT...")
 @click.option("--algorithms", multiple=True, metavar="A,B", help="Default: all of the device.")
-@click.option("--directions", multiple=True, default=["all"], metavar="fwd,bwd-data,bwd-filter|all")
-@click.option(
-    "--precision", "precisions", multiple=True, default=["fp32"], metavar="fp64,fp32,tf32,fp16,bf16|all"
-)
-@click.option("--layout", "layouts", multiple=True, default=["nchw"], metavar="nchw,nhwc|all")
-@click.option("--batch", type=click.IntRange(1), help="Override N of every layer.")
+@directions_option
+@precision_option
+@layout_option
+@batch_option
 @click.option(
     "--workspace-limit",
     "limits",
@@ -144,10 +119,7 @@ def doctor() -> None:
 @click.option("--default", "preset", flag_value="default", default=True, hidden=True)
 @click.option("--rigorous", "preset", flag_value="rigorous", help="20 rounds and more.")
 @click.option(
-    "--baseline",
-    default="direct",
-    show_default=True,
-    help="Algorithm that is measured twice to learn the noise.",
+    "--baseline", help="Algorithm that is measured twice to learn the noise; default: direct, or the first."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
 @click.option("--retry-failed", is_flag=True, help="Measure failed cells again.")
@@ -155,19 +127,19 @@ def doctor() -> None:
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
 def run(targets: Sequence[str], **options: Any) -> int:
     """Check and time algorithms on layers; cells that the folder holds already are not measured again."""
-    device = _open_device(options["device"], options["threads"])
+    device = open_device(options["device"], options["threads"])
     from convbench.run import run_sweep
 
     wishes = {
-        "directions": _members(Direction, options["directions"]),
-        "precisions": _members(Precision, options["precisions"]),
-        "layouts": _members(Layout, options["layouts"]),
+        "directions": members(Direction, options["directions"]),
+        "precisions": members(Precision, options["precisions"]),
+        "layouts": members(Layout, options["layouts"]),
         "limits": _limits(options["limits"]),
-        "algorithms": _names(options["algorithms"]),
+        "algorithms": words(options["algorithms"]),
         **{name: options[name] for name in ("preset", "baseline", "retry_failed")},
     }
     keep = ("batch", "out", "dry_run", "quiet", "report_")
-    notice = "" if options["quiet"] else _why(options["device"])
+    notice = "" if options["quiet"] else why(options["device"])
     return run_sweep(device, targets, wishes, notice=notice, **{name: options[name] for name in keep})
 
 
@@ -187,11 +159,11 @@ def verify(
     threads: int | None,
 ) -> int:
     """The conformance suite against algorithms, also a plug-in's; exit code 1 if any check fails."""
-    opened = _open_device(device, threads)
+    opened = open_device(device, threads)
     from convbench.commands import verify_algorithms
 
-    kinds = _members(Direction, directions), _members(Precision, precisions), _members(Layout, layouts)
-    return verify_algorithms(opened, _names(names), *kinds, notice=_why(device))
+    kinds = members(Direction, directions), members(Precision, precisions), members(Layout, layouts)
+    return verify_algorithms(opened, words(names), *kinds, notice=why(device))
 
 
 @cli.command()
@@ -203,7 +175,7 @@ def verify(
     type=click.Choice([*VIEWS, "all"]),
     default=["winners", "networks", "coverage"],
 )
-@click.option("--format", "form", type=click.Choice(["terminal", "markdown", "csv"]), default="terminal")
+@format_option
 def show(folder: Path, views: Sequence[str], form: str) -> None:
     """Tables of a result folder."""
     from convbench.commands import show_folder
@@ -231,6 +203,12 @@ def export(folder: Path, form: str, out: Path | None) -> None:
     export_folder(folder, form, out)
 
 
+cli.add_command(compare)
+cli.add_command(ab)
+cli.add_command(ceilings)
+cli.add_command(selftest)
+
+
 @cli.group("list")
 def list_() -> None:
     """What there is: algorithms, suites, devices."""
@@ -246,7 +224,7 @@ def list_algorithms(
     problem: str | None, direction: str, precision: str, layout: str, device: str | None
 ) -> None:
     """Algorithms of a device with their origin."""
-    opened = _open_device(device, None)
+    opened = open_device(device, None)
     from convbench.commands import list_algorithms_of
 
     asked = (

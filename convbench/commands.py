@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,14 @@ import click
 
 from convbench import registry
 from convbench.device import Device
-from convbench.errors import UsageError
+from convbench.errors import UsageError, one_line
 from convbench.problem import Direction, Layout, Precision, Problem
 from convbench.sizes import format_size
 from convbench.store import Contents, read
 from convbench.suites import select
 
 if TYPE_CHECKING:
+    from convbench.compare import Gate
     from convbench.report.tables import Table
 
 
@@ -31,10 +32,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """A table in the terminal; plain when piped."""
     from convbench.report.tables import Table
 
-    _print([Table(title, tuple(columns), [tuple(row) for row in rows])], "terminal")
+    print_tables([Table(title, tuple(columns), [tuple(row) for row in rows])], "terminal")
 
 
-def _print(tables: Sequence[Table], form: str) -> None:
+def print_tables(tables: Sequence[Table], form: str) -> None:
+    """Tables on standard output, as a terminal, a Markdown page or a spreadsheet shows them."""
     from convbench.report.tables import csv_text, markdown, rich_table
 
     if form != "terminal":
@@ -82,7 +84,7 @@ def show_folder(folder: Path, views: Sequence[str], form: str) -> None:
     """Tables of a result folder."""
     from convbench.report.views import tables_of
 
-    _print(tables_of(_contents(folder), views), form)
+    print_tables(tables_of(_contents(folder), views), form)
 
 
 def _contents(folder: Path) -> Contents:
@@ -90,6 +92,26 @@ def _contents(folder: Path) -> Contents:
     contents = read(folder)
     tell(*(f"convbench: {note}" for note in contents.notes))
     return contents
+
+
+def compare_folders(
+    base: Path, candidate: Path, form: str, *, everything: bool, gates: Collection[Gate]
+) -> int:
+    """What changed between two result folders; 1 if a state occurs that a gate names."""
+    from convbench.compare import compare, counts, gated
+    from convbench.report.comparison import changed
+    from convbench.report.evidence import noise_line
+
+    names, sides = (str(base), str(candidate)), (_contents(base), _contents(candidate))
+    found = compare(*sides, names)
+    noise = noise_line(sides[0]), noise_line(sides[1])
+    tables = changed(found, names, noise, everything)
+    if form == "csv":  # one table a file; the rest goes beside it
+        tell(*(one_line(f"{one.fact}: {one.base} → {one.candidate}") for one in found.differences))
+        tables = tables[-1:]
+    print_tables(tables, form)
+    click.echo(counts(found.pairs), err=form == "csv")
+    return int(gated(found.pairs, gates))
 
 
 def export_folder(folder: Path, form: str, out: Path | None) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 
 from convbench import accuracy
 from convbench.api import Algorithm, Plan, Variant
-from convbench.device_cpu import CpuDevice
+from convbench.devices import open_device
 from convbench.dtypes import storage_dtype
 from convbench.errors import one_line
 from convbench.problem import Direction, Layout, Precision, Problem
 from convbench.reference import reference
-from convbench.verify import Bench, Questions, WrongError, ask
+from convbench.verify import Bench, Questions, WrongError, ask, norm
 
 SEED = 7
 RUNS = 3
@@ -85,9 +85,9 @@ class Finding:
 
 
 @lru_cache(maxsize=512)
-def questions(problem: Problem) -> Questions:
-    """Questions are the same for every algorithm, so they are answered once."""
-    return ask(problem, SEED)
+def questions(problem: Problem, device: str = "cpu") -> Questions:
+    """Questions are the same for every algorithm of a device, so they are answered once."""
+    return ask(problem, SEED, open_device(device).xp)
 
 
 def check_all(
@@ -135,7 +135,8 @@ def _known(algorithm: Algorithm, problem: Problem) -> str | None:
 def _attempt(algorithm: Algorithm, problem: Problem, variant: Variant) -> str | None:
     try:
         plan = algorithm.prepare(problem, variant)
-        bench = Bench(CpuDevice(), questions(problem), variant.workspace_bytes)
+        asked = questions(problem, algorithm.device)
+        bench = Bench(open_device(algorithm.device), asked, variant.workspace_bytes)
         check = bench.verify(plan, variant, lambda p, *arguments: p.run(*arguments))
         if check.deterministic:
             _repeat(plan, bench, variant)
@@ -161,8 +162,9 @@ def _repeat(plan: Plan, bench: Bench, variant: Variant) -> None:
 def solve(algorithm: Algorithm, problem: Problem, variant: Variant, a: Any, b: Any) -> Any:
     """One result, outside any timing."""
     plan = algorithm.prepare(problem, variant)
-    out = np.full(problem.shapes[2], np.nan, storage_dtype(problem.precision))
-    plan.run(a, b, out, CpuDevice().guarded(variant.workspace_bytes).take(variant.workspace_bytes))
+    device = open_device(algorithm.device)
+    out = device.xp.full(problem.shapes[2], np.nan, storage_dtype(problem.precision))
+    plan.run(a, b, out, device.guarded(variant.workspace_bytes).take(variant.workspace_bytes))
     plan.close()
     return out
 
@@ -180,7 +182,7 @@ def check_taps(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
 def _tap_failure(
     algorithm: Algorithm, problem: Problem, variant: Variant, tap: tuple[int, ...]
 ) -> str | None:
-    a, b = (operand.copy() for operand in questions(problem).dense.operands)
+    a, b = (operand.copy() for operand in questions(problem, algorithm.device).dense.operands)
     index: Any = (..., *tap) if problem.layout is Layout.NCHW else (slice(None), *tap)
     if problem.direction is not Direction.BWD_FILTER:
         kept = b[index].copy()
@@ -191,7 +193,7 @@ def _tap_failure(
         error = solve(algorithm, problem, variant, a, b)[seen].astype(np.float64) - answer[seen]
     except Exception as failure:
         return f"tap {tap}: {type(failure).__name__}: {one_line(str(failure))}"
-    relative = float(np.linalg.norm(error)) / float(np.linalg.norm(answer[seen]) or 1.0)
+    relative = norm(error) / (norm(answer[seen]) or 1.0)
     grade = accuracy.grade(problem.precision, relative)
     if grade.accuracy in (None, accuracy.UNRANKED):
         return f"tap {tap}: relative L2 {relative:.3g}"
@@ -214,15 +216,16 @@ def check_adjoint(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
 
 def _adjoint_failure(algorithm: Algorithm, directions: list[Problem]) -> str | None:
     forward, data, filters = directions
-    x, w = questions(forward).dense.operands
-    dy = questions(data).dense.operands[0]
+    x, w = questions(forward, algorithm.device).dense.operands
+    dy = questions(data, algorithm.device).dense.operands[0]
     results = []
     for problem, a, b in ((forward, x, w), (data, dy, w), (filters, x, dy)):
         variant = algorithm.variants(problem, None)[0]
         results.append(solve(algorithm, problem, variant, a, b).astype(np.float64))
     y, dx, dw = results
-    products = [float(np.vdot(y, dy)), float(np.vdot(x, dx)), float(np.vdot(w, dw))]
-    size = float(np.linalg.norm(y)) * float(np.linalg.norm(dy))
+    pairs = ((y, dy), (x, dx), (w, dw))
+    products = [float((left.astype(np.float64) * right).sum()) for left, right in pairs]
+    size = norm(y) * norm(dy)
     bar = accuracy.BARS[accuracy.ASKED[forward.precision]]
     gap = (max(products) - min(products)) / size
     return (

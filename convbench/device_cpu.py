@@ -44,6 +44,9 @@ class CpuDevice:
     def sampler(self) -> CpuSampler:
         return CpuSampler()
 
+    def escapes(self, call: Call, out: Any) -> bool:
+        return False
+
 
 @dataclass
 class CpuSampler:

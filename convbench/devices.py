@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from convbench.errors import UsageError, unknown
@@ -17,9 +19,11 @@ def missing(name: str) -> str | None:
     """Why a device cannot be used here, or None."""
     if name == "cpu":
         return None
-    if shutil.which("nvidia-smi") is None:
+    if shutil.which("nvidia-smi") is None and find_spec("cupy") is None:
         return "no NVIDIA driver: nvidia-smi is not on the PATH"
-    return "this version of convbench measures on the CPU only"
+    from convbench import cuda
+
+    return cuda.missing()
 
 
 def choose(name: str | None) -> str:
@@ -33,8 +37,13 @@ def choose(name: str | None) -> str:
     return name
 
 
-def open_device(name: str) -> Device:
+@lru_cache(maxsize=4)
+def open_device(name: str, cache: str = "cold") -> Device:
     """The device itself; loads its array library."""
+    if name == "cuda":
+        from convbench.device_cuda import CudaDevice
+
+        return CudaDevice(cache)
     from convbench.device_cpu import CpuDevice
 
     return CpuDevice()

@@ -20,7 +20,7 @@ def collect() -> dict[str, Any]:
     identity = {
         "cpu": cpu_model(),
         "threads": threads.count(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: version_of(name) for name in LIBRARIES},
         "blas": _blas(),
     }
     return {
@@ -73,7 +73,7 @@ def _read(path: str) -> str:
         return ""
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

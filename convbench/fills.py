@@ -16,22 +16,24 @@ DEFAULT_BOUND = 1 << 16
 AMPLITUDE = 3
 
 Tensor = NDArray[Any]
+Generator = Any
+"""numpy.random.Generator, or that of another array library: operands are drawn where they are used."""
 
 
-def dense(problem: Problem, dtype: np.dtype[Any], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def dense(problem: Problem, dtype: np.dtype[Any], rng: Generator) -> tuple[Tensor, Tensor]:
     """Uniform random operands, rounded to the storage type."""
     a, b, _ = problem.shapes
     return _uniform(a, dtype, rng), _uniform(b, dtype, rng)
 
 
-def _uniform(shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> Tensor:
-    values = rng.random(shape, dtype=np.float32)
+def _uniform(shape: tuple[int, ...], dtype: np.dtype[Any], rng: Generator) -> Tensor:
+    values: Tensor = rng.random(shape, dtype=np.float32)
     values *= 2
     values -= 1
     return values.astype(dtype, copy=False)
 
 
-def exact(problem: Problem, dtype: np.dtype[Any], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def exact(problem: Problem, dtype: np.dtype[Any], rng: Generator) -> tuple[Tensor, Tensor]:
     """Random integers; the longer the sums, the smaller and sparser, so that any order is exact."""
     bound = EXACT_BOUND.get(problem.precision, DEFAULT_BOUND)
     amplitude = max(1, min(AMPLITUDE, int((bound / problem.reduction) ** 0.5)))
@@ -41,9 +43,12 @@ def exact(problem: Problem, dtype: np.dtype[Any], rng: np.random.Generator) -> t
 
 
 def _integers(
-    shape: tuple[int, ...], amplitude: int, density: float, dtype: np.dtype[Any], rng: np.random.Generator
+    shape: tuple[int, ...], amplitude: int, density: float, dtype: np.dtype[Any], rng: Generator
 ) -> Tensor:
-    values = rng.integers(-amplitude, amplitude, size=shape, dtype=np.int8, endpoint=True)
+    values: Tensor = rng.random(shape, dtype=np.float32)
+    values *= 2 * amplitude + 1
+    values //= 1
+    values -= amplitude
     if density < 1:
-        values[rng.random(shape, dtype=np.float32) >= density] = 0
-    return values.astype(dtype)
+        values *= rng.random(shape, dtype=np.float32) < density
+    return values.astype(dtype, copy=False)

@@ -49,7 +49,7 @@ COLUMNS = {
     "prepare_ms": "milliseconds before the first call",
     "device": "cpu or cuda",
     "regime": "sustained or burst",
-    "preset": "quick, default or rigorous",
+    "preset": "quick, default, rigorous, or ab for an A/B test",
     "workspace_limit": "limit of the sweep in bytes, if any",
     "environment": "id of the environment record",
     "key": "identity of the cell",

@@ -48,9 +48,9 @@ def run_sweep(
     with Store(folder) as store:
         tell(notice)
         tell(*(f"convbench: {note}" for note in store.contents.notes))
-        _describe(store, suite, options, environment)
+        describe(store, suite, options, environment)
         groups = sweep.Planner(options, device, environment, store.contents.cells).groups(suite)
-        with _progress(groups, quiet) as progress:
+        with progress_bar(groups, quiet) as progress:
             summary = sweep.run(groups, options, device, environment, store, progress)
     if not quiet:
         show_folder(folder, ("winners",), "terminal")
@@ -64,7 +64,9 @@ def run_sweep(
 
 def _options(device: Device, wishes: dict[str, Any]) -> sweep.Options:
     entries = registry.select(device.name, wishes.pop("algorithms"))
-    if wishes["baseline"] not in {entry.name for entry in registry.select(device.name)}:
+    if wishes["baseline"] is None:
+        wishes["baseline"] = sweep.Options.baseline
+    else:
         registry.select(device.name, [wishes["baseline"]])
     return sweep.Options(entries, **wishes)
 
@@ -77,7 +79,9 @@ def slug(name: str) -> str:
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".strip("-")
 
 
-def _describe(store: Store, suite: Suite, options: sweep.Options, environment: dict[str, Any]) -> None:
+def describe(
+    store: Store, suite: Suite, options: sweep.Options, environment: dict[str, Any], **extra: Any
+) -> None:
     """Environment, layers and wishes go into the folder, so that it explains itself."""
     if environment["id"] not in store.contents.environments:
         store.append({"kind": "environment", **environment})
@@ -92,9 +96,8 @@ def _describe(store: Store, suite: Suite, options: sweep.Options, environment: d
         for layer in suite.layers
     ]
     store.add_once("layer", layers, store.contents.layers)
-    store.append(
-        {"kind": "run", "command": sys.argv[1:], "limits": list(options.limits), "preset": options.preset}
-    )
+    wishes = {"command": sys.argv[1:], "limits": list(options.limits), "preset": options.preset}
+    store.append({"kind": "run", **wishes, **extra})
 
 
 def _announce(groups: Sequence[sweep.Group]) -> None:
@@ -110,7 +113,7 @@ def _announce(groups: Sequence[sweep.Group]) -> None:
 
 
 @contextmanager
-def _progress(groups: Sequence[sweep.Group], quiet: bool) -> Iterator[Progress]:
+def progress_bar(groups: Sequence[sweep.Group], quiet: bool) -> Iterator[Progress]:
     """A bar on a terminal's standard error, nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
         yield lambda group, summary: None
@@ -141,8 +144,8 @@ def _closing(summary: sweep.Summary, folder: Path) -> str:
     text = ", ".join(parts) + f"; results in {folder}"
     if summary.measured:
         text += (
-            f"\nkernels ran {summary.kernel_seconds:.1f} s of {summary.seconds:.1f} s; "
-            f"the harness took {summary.overhead * 1e3:.1f} ms a cell"
+            f"\nsamples and calls took {summary.kernel_seconds:.1f} s of {summary.seconds:.1f} s, "
+            f"the harness {summary.overhead * 1e3:.1f} ms a cell"
         )
     return text
 

@@ -19,9 +19,14 @@ from convbench.registry import Entry
 from convbench.sizes import format_size
 from convbench.statistics import median_interval, ratio_interval, spread
 from convbench.timing import Preset, Series, measure
-from convbench.verify import Bench, HarnessError, WrongError, ask, check_dense
+from convbench.verify import Bench, EscapedError, HarnessError, WrongError, ask, check_dense
 
-FAILURES = ((WrongError, Status.WRONG), (MemoryError, Status.OOM), (HarnessError, Status.INVALID))
+FAILURES = (
+    (WrongError, Status.WRONG),
+    (MemoryError, Status.OOM),
+    (HarnessError, Status.INVALID),
+    (EscapedError, Status.INVALID),
+)
 # Float64 arrays of the size of the largest tensor that are alive while a question is asked, at most.
 REFERENCE_COPIES = 12
 
@@ -38,7 +43,7 @@ class Candidate:
 
 @dataclass
 class Outcome:
-    """What a group yielded: records, the A/A ratio if it was taken, and seconds spent inside kernels."""
+    """What a group yielded: records, the A/A ratio if taken, seconds spent in samples and checked calls."""
 
     records: list[Record] = field(default_factory=list)
     noise: float | None = None
@@ -61,7 +66,7 @@ class Ready:
         self._workspace = self.bench.workspace(self.candidate.variant)
         self.sampler: Sampler = self.device.sampler()
 
-    def _call(self, index: int) -> Call:
+    def call(self, index: int) -> Call:
         (a, b), out = self.bench.tensors(index if self.device.rotates else 0)
         return partial(self.plan.run, a, b, out, self._workspace)
 
@@ -69,8 +74,10 @@ class Ready:
         return self.device.plan_block(seconds, sample_seconds)
 
     def take(self, calls: int, count: int) -> list[float]:
-        samples = self.sampler.block([self._call(index) for index in range(calls)], count)
-        self.kernel_seconds += sum(samples) * calls
+        chosen = [self.call(index) for index in range(calls)]
+        start = perf_counter()
+        samples = self.sampler.block(chosen, count)
+        self.kernel_seconds += perf_counter() - start
         return samples
 
     def arm(self) -> None:
@@ -151,12 +158,15 @@ class GroupRunner:
             plan = candidate.entry.algorithm.prepare(candidate.cell.problem, candidate.variant)
             prepared = perf_counter() - start
             check = bench.verify(plan, candidate.variant, self._timed_call)
+            ready = Ready(candidate, plan, bench, check, prepared, self._device)
+            if self._device.escapes(ready.call(0), bench.out):
+                raise EscapedError("escaped stream: the result was written while the timed stream was held")
         except Exception as error:  # an implementation may raise anything; the cell is lost, the sweep is not
             self._fail(candidate, error)
             if plan is not None:
                 _close(plan)
             return None
-        return Ready(candidate, plan, bench, check, prepared, self._device)
+        return ready
 
     def _fail(self, candidate: Candidate, error: Exception, **parts: Any) -> None:
         status = next((s for kind, s in FAILURES if isinstance(error, kind)), Status.CRASHED)
@@ -185,7 +195,8 @@ class GroupRunner:
             self._fail(ready.candidate, series.failure, **parts)
             _close(ready.plan)
             return
-        flags = [*series.flags, *ready.sampler.flags, *_check_flags(ready), *_close(ready.plan)]
+        batched = ["batched"] if self._device.rotates and series.block.calls > 1 else []
+        flags = [*series.flags, *batched, *ready.sampler.flags, *_check_flags(ready), *_close(ready.plan)]
         time = timing(self._device.figure, series, ready.sampler.clocks)
         self._settle(ready.candidate, Status.OK, time=time, flags=flags, **parts)
 

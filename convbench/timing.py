@@ -20,7 +20,7 @@ from convbench.statistics import median_interval, ratio_interval
 
 LOOKS = (6, 10, 15, 20, 30)
 TIME_WIDTH, RATIO_WIDTH = 0.005, 0.01
-WARM_CALLS, WARM_SECONDS, WARM_LIMIT = 3, 0.025, 1.0
+WARM_CALLS, WARM_SECONDS, WARM_LIMIT, WARM_MOST = 3, 0.025, 1.0, 10_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ class Preset:
 
 PRESETS = {
     preset.name: preset
-    for preset in (Preset("quick", 6, 6, 0.004), Preset("default", 10, 30), Preset("rigorous", 20, 30))
+    for preset in (
+        Preset("quick", 6, 6, 0.004),
+        Preset("default", 10, 30),
+        Preset("ab", 15, 30),
+        Preset("rigorous", 20, 30),
+    )
 }
 
 
@@ -73,12 +78,12 @@ class Series:
 
 
 def warm_up(contestant: Contestant) -> float:
-    """At least 3 calls and 25 ms, but no more calls once a second has passed; seconds of the last sample."""
+    """At least 3 calls and 25 ms, but no more once a second has passed; seconds of the last call."""
     calls, spent, last = 0, 0.0, 0.0
-    while (calls < WARM_CALLS or spent < WARM_SECONDS) and spent < WARM_LIMIT:
-        batch = 1 if calls < WARM_CALLS or not last else max(1, ceil((WARM_SECONDS - spent) / last))
-        (last,) = contestant.take(batch, 1)
-        calls, spent = calls + batch, spent + last * batch
+    while (calls < WARM_CALLS or spent < WARM_SECONDS) and spent < WARM_LIMIT and calls < WARM_MOST:
+        wanted = 1 if calls < WARM_CALLS else ceil((WARM_SECONDS - spent) / max(last, 1e-9))
+        samples = contestant.take(1, min(wanted, WARM_MOST))
+        calls, spent, last = calls + len(samples), spent + sum(samples), samples[-1]
     return max(last, 1e-9)
 
 

@@ -36,7 +36,7 @@ def test_the_built_in_algorithms_come_first(plug_in: PlugIn) -> None:
 def test_a_plug_in_may_be_an_object_a_class_or_several(plug_in: PlugIn) -> None:
     plug_in(one=Correct("one"), kind=Correct, several=(Correct("two"), Correct("three", device="cuda")))
     assert {"one", "correct", "two"} <= set(algorithms("cpu"))
-    assert list(algorithms("cuda")) == ["three"]
+    assert list(algorithms("cuda"))[-1:] == ["three"]
 
 
 def test_the_same_name_on_another_device_is_no_clash(plug_in: PlugIn) -> None:

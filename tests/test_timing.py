@@ -73,7 +73,7 @@ def test_warm_up_makes_at_least_three_calls_and_25_ms() -> None:
 
     class Counting(Replay):
         def take(self, calls_: int, count: int) -> list[float]:
-            calls.append(calls_)
+            calls.append(calls_ * count)
             return [0.001] * count
 
     warm_up(Counting(steady()))

@@ -103,7 +103,32 @@ def modified_input(a: Any, b: Any, out: Any, workspace: Any) -> None:
 )
 @pytest.mark.parametrize("exact", [True, False])
 def test_every_fault_is_caught_by_name(spoil: Spoil, name: str, exact: bool) -> None:
-    assert verdict(spoil, exact=exact).startswith(name)
+    """Of a transform, wrong integers are told apart from rounding by the error on dense data."""
+    names = (name,) if exact or name != "exact" else ("error", "element")
+    assert verdict(spoil, exact=exact).startswith(names)
+
+
+def test_a_transform_of_the_strictest_class_has_to_round_to_the_right_integers() -> None:
+    calls = iter(range(3))
+
+    def wrong_on_integers(a: Any, b: Any, out: Any, workspace: Any) -> None:
+        if next(calls) == 0:
+            out[0, 0, 0, 0] += 1
+
+    assert verdict(wrong_on_integers, exact=False).startswith("exact")
+
+
+def test_a_transform_of_a_lower_class_may_lose_digits_of_large_integers() -> None:
+    problem = Problem.parse("n8c2h64k2r3p1", direction="bwd-filter")
+    off = []
+
+    def loses_digits(a: Any, b: Any, out: Any, workspace: Any) -> None:
+        right = out.copy()
+        out *= np.float32(1 + 3e-3)
+        off.append(float(abs(out - right).max()))
+
+    assert verdict(loses_digits, problem, exact=False) == ""
+    assert off[0] > 0.5  # rounding to integers would have told
 
 
 def test_a_right_answer_passes() -> None:
