@@ -58,4 +58,4 @@ def why(name: str | None) -> str:
 
     if name is not None or devices.choose(None) != "cpu":
         return ""
-    return f"measuring on the CPU ({devices.missing('cuda')})"
+    return f"measuring on the CPU ({devices.idle('cuda')})"

@@ -26,10 +26,24 @@ def missing(name: str) -> str | None:
     return cuda.missing()
 
 
+def idle(name: str) -> str | None:
+    """Why nothing would run on a device by default: it is missing, or every algorithm refuses it."""
+    if reason := missing(name):
+        return reason
+    from convbench import registry
+    from convbench.problem import Problem
+
+    problem = Problem.parse("n1c8h8k8r3p1")
+    reasons = [entry.algorithm.reject(problem) for entry in registry.select(name)]
+    if None in reasons:
+        return None
+    return f"no algorithm can run on {name}: {'; '.join(map(str, dict.fromkeys(reasons))) or 'there is none'}"
+
+
 def choose(name: str | None) -> str:
-    """The device asked for, or else the best that works."""
+    """The device asked for, or else the best on which something can run."""
     if name is None:
-        return next(device for device in NAMES if missing(device) is None)
+        return next(device for device in NAMES if idle(device) is None)
     if name not in NAMES:
         raise unknown("device", name, NAMES)
     if reason := missing(name):
