@@ -8,6 +8,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from strategies import problems
 
 from convbench import conformance, registry
 from convbench.api import Algorithm, Direction, Layout, Plan, Precision, Problem, Variant
@@ -60,6 +62,14 @@ def test_directions_are_adjoint(name: str, layout: Layout) -> None:
         findings = list(check_adjoint(algorithm(name), Problem.parse(text, layout=layout)))
         assert findings
         assert all(finding.failure is None for finding in findings)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "torch"])
+@settings(max_examples=25, deadline=None)
+@given(problem=problems(precisions=(Precision.FP32,)))
+def test_directions_are_adjoint_on_any_problem(name: str, problem: Problem) -> None:
+    forward = problem.with_(direction=Direction.FWD)
+    assert all(finding.failure is None for finding in check_adjoint(algorithm(name), forward))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "torch"])
