@@ -27,6 +27,7 @@ __all__ = [
     "channels_first",
     "compute_dtype",
     "converts",
+    "grouped",
     "nchw",
     "parallel",
     "storage_dtype",
@@ -71,6 +72,12 @@ def _aligned(size: int) -> int:
 def nchw(tensor: Floats, layout: Layout) -> Floats:
     """A view of x, y or w with the axes (N, C, H, W) or (K, C/g, R, S)."""
     return tensor if layout is Layout.NCHW else tensor.transpose(0, 3, 1, 2)
+
+
+def grouped(tensor: Floats, problem: Problem) -> Floats:
+    """A view of x or y as (N, G, channels, H, W)."""
+    view, g = nchw(tensor, problem.layout), problem.groups
+    return view.reshape(view.shape[0], g, view.shape[1] // g, *view.shape[2:])
 
 
 def taps_view(filters: Floats, problem: Problem) -> Floats:

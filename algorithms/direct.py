@@ -18,7 +18,17 @@ import numpy as np
 
 from convbench.api import Array, Direction, Plan, Problem, Variant
 
-from .cpu import Block, Floats, block_bytes, carve, channels_first, compute_dtype, nchw, parallel, taps_view
+from .cpu import (
+    Block,
+    Floats,
+    block_bytes,
+    carve,
+    channels_first,
+    compute_dtype,
+    grouped,
+    parallel,
+    taps_view,
+)
 from .phases import axes_of, collect, fill
 
 COLUMNS = 4096  # image chunks and column blocks of about this length keep the accumulator in the L2 cache
@@ -126,11 +136,6 @@ class DirectPlan:
         for first in range(0, n, self.g.images):
             yield slice(first, min(first + self.g.images, n))
 
-    def _grouped(self, tensor: Floats) -> Floats:
-        """x or y as (N, G, channels, H, W)."""
-        view, g = nchw(tensor, self.g.problem.layout), self.g.problem.groups
-        return view.reshape(view.shape[0], g, view.shape[1] // g, *view.shape[2:])
-
     def _filters(self, w: Floats, block: Floats) -> Floats:
         """Filters packed as (tap, G, K/g, C/g), so that every tap is one dense matrix."""
         p = self.g.problem
@@ -142,7 +147,7 @@ class DirectPlan:
 
     def _load_x(self, x: Floats, part: slice, flat: Floats) -> None:
         views = self.g.images_view(flat)[: part.stop - part.start]
-        source = self._grouped(x)[part]
+        source = grouped(x, self.g.problem)[part]
         if source.shape[1] > 1:
             parallel(lambda gs: fill(views[:, gs], source[:, gs], self.g.axes), source.shape[1])
         else:
@@ -151,7 +156,7 @@ class DirectPlan:
     def _load_dy(self, dy: Floats, part: slice, flat: Floats) -> None:
         """dy on the grid of the flat image, zero where a column is no output."""
         p, grid = self.g.problem, self.g.images_view(flat)[: part.stop - part.start, :, 0, 0]
-        source = self._grouped(dy)[part]
+        source = grouped(dy, self.g.problem)[part]
         grid[..., : p.p, : p.q] = source
         grid[..., : p.p, p.q :] = 0
         grid[..., p.p :, :] = 0
@@ -172,7 +177,7 @@ class DirectPlan:
         g = self.g
         filters = self._filters(w, blocks["w"])
         xs, ys = g.flat(blocks["x"], prod(g.problem.stride)), g.flat(blocks["y"], 1)
-        result = self._grouped(out)
+        result = grouped(out, self.g.problem)
         for part in self._chunks():
             self._load_x(x, part, xs)
             images = part.stop - part.start
@@ -191,7 +196,7 @@ class DirectPlan:
         g = self.g
         filters = self._filters(w, blocks["w"]).swapaxes(2, 3)
         xs, ys = g.flat(blocks["x"], prod(g.problem.stride)), g.flat(blocks["y"], 1)
-        result = self._grouped(out)
+        result = grouped(out, self.g.problem)
         for part in self._chunks():
             self._load_dy(dy, part, ys)
             xs[...] = 0

@@ -26,9 +26,9 @@ from scipy import fft as sf
 from convbench import threads
 from convbench.api import Array, Direction, Plan, Problem, Variant
 
-from .cpu import Floats, carve, parallel, taps_view
+from .cpu import Floats, carve, grouped, parallel, taps_view
 from .overlap_save import Form
-from .tiles import Tiles, contract, gather, grouped, scatter
+from .tiles import Tiles, contract, gather, scatter
 
 TILES = (16, 32, 64)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from convbench.api import Array, Direction, Plan, Problem, Variant
 
-from .cpu import Floats, block_bytes, carve, channels_first, nchw, parallel, taps_view
+from .cpu import Floats, block_bytes, carve, channels_first, grouped, nchw, parallel, taps_view
 from .lowering import Lowering, chunks
 
 
@@ -68,11 +68,6 @@ class Im2colPlan:
     def close(self) -> None:
         pass
 
-    def _grouped(self, tensor: Floats) -> Floats:
-        """x or y as (N, G, channels, H, W)."""
-        view, g = nchw(tensor, self.problem.layout), self.problem.groups
-        return view.reshape(view.shape[0], g, view.shape[1] // g, *view.shape[2:])
-
     def _filters(self, w: Floats, blocks: dict[str, Floats]) -> Floats:
         """Filters as (G, K/G, reduction), in place where they can be."""
         shape = self.problem.groups, self.lowering.filters, self.lowering.length
@@ -117,7 +112,11 @@ class Im2colPlan:
         return self.lowering.matrix(columns)
 
     def _forward(self, x: Floats, w: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
-        filters, source, result = self._filters(w, blocks), self._grouped(x), self._grouped(out)
+        filters, source, result = (
+            self._filters(w, blocks),
+            grouped(x, self.problem),
+            grouped(out, self.problem),
+        )
         for images, rows in self.lowering.parts():
             lowered = self._lowered(source, images, rows, blocks)
             if not self.lowering.copies_output:
@@ -139,7 +138,7 @@ class Im2colPlan:
 
     def _backward_data(self, dy: Floats, w: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
         filters = self._filters(w, blocks).swapaxes(1, 2)
-        source, result = self._grouped(dy), self._grouped(out)
+        source, result = grouped(dy, self.problem), grouped(out, self.problem)
         for images, rows in self.lowering.parts():
             gradient = self._gradient(source, images, rows, blocks)
             if self.lowering.identity:
@@ -173,7 +172,7 @@ class Im2colPlan:
         return view.reshape(n, h, w, g, c).transpose(0, 3, 4, 1, 2)
 
     def _backward_filter(self, x: Floats, dy: Floats, out: Floats, blocks: dict[str, Floats]) -> None:
-        source, gradients = self._grouped(x), self._grouped(dy)
+        source, gradients = grouped(x, self.problem), grouped(dy, self.problem)
         shape = self.problem.groups, self.lowering.filters, self.lowering.length
         sums, product = blocks["w"].reshape(shape), blocks["product"].reshape(shape)
         for i, (images, rows) in enumerate(self.lowering.parts()):

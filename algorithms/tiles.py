@@ -18,7 +18,7 @@ import numpy as np
 from convbench.api import Direction, Problem
 from convbench.problem import Pair
 
-from .cpu import Floats, channels_first, nchw, parallel
+from .cpu import Floats, channels_first, parallel
 from .phases import Axis
 
 FEW = 10  # copying tile by tile pays off when tiles have this many times more elements than there are tiles
@@ -170,12 +170,6 @@ class Tiling(ABC):
             wide, narrow = (self._tiles(which, images.stop - image) for which in (0, 1))
             for row in range(0, count, step):
                 yield images, wide.band(row, step), narrow.band(row, step)
-
-
-def grouped(tensor: Floats, problem: Problem) -> Floats:
-    """x or y as (N, G, channels, H, W)."""
-    view, g = nchw(tensor, problem.layout), problem.groups
-    return view.reshape(view.shape[0], g, view.shape[1] // g, *view.shape[2:])
 
 
 # ---- copies ------------------------------------------------------------------------------------------------

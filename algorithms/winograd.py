@@ -21,8 +21,8 @@ import numpy as np
 
 from convbench.api import Array, Direction, Plan, Problem, Variant
 
-from .cpu import Block, Floats, block_bytes, carve, channels_first, compute_dtype, converts
-from .tiles import Cut, Tiles, Tiling, contract, gather, grouped, scatter
+from .cpu import Block, Floats, block_bytes, carve, channels_first, compute_dtype, converts, grouped
+from .tiles import Cut, Tiles, Tiling, contract, gather, scatter
 from .toomcook import EXACT, LARGEST, Transforms, minimal_filtering, nested
 
 MULTIPLES = {Direction.FWD: (2, 4, 6), Direction.BWD_DATA: (2, 4, 6), Direction.BWD_FILTER: (2, 4)}

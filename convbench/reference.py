@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -203,8 +202,3 @@ def _backward_filter_terms(
         ranges.append((pixel[keep], output[keep]))
     (i, p), (j, q) = ranges
     return x[:, channel][:, i[:, None], j], dy[:, k][:, p[:, None], q]
-
-
-def terms(problem: Problem) -> int:
-    """Products one evaluation of the reference forms; a measure of its cost."""
-    return prod(problem.y_shape) * problem.c // problem.groups * problem.r * problem.s
