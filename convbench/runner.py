@@ -11,6 +11,7 @@ from math import prod
 from time import perf_counter
 from typing import Any
 
+from convbench.accuracy import grade
 from convbench.api import Plan, Problem, Variant
 from convbench.device import Block, Call, Device, Sampler
 from convbench.errors import one_line
@@ -213,7 +214,8 @@ def _close(plan: Plan) -> list[str]:
 def _check_flags(ready: Ready) -> list[str]:
     """What verification found that a reader of the figure should know."""
     flags = ["weak_check"] if ready.check.weak else []
-    if ready.check.accuracy == "T" and ready.candidate.cell.problem.precision == "fp32":
+    error = ready.check.relative_l2
+    if error is not None and grade(ready.candidate.cell.problem.precision, error).dropped:
         flags.append("class_drop")
     return flags
 
