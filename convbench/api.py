@@ -26,6 +26,7 @@ class Variant:
     library_bytes    what a library underneath allocates by itself during `run`; None if it cannot be known
     exact            sums of products and nothing else, so that small integers must come out bit for bit;
                      transform methods (Winograd, FFT) are not
+    refused          why a library will not run it: listed and recorded as unsupported, never prepared
     details          tile, engine, math, deterministic, flops (algorithmic) ... as JSON values
     """
 
@@ -33,12 +34,17 @@ class Variant:
     workspace_bytes: int = 0
     library_bytes: int | None = 0
     exact: bool = True
+    refused: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Plan(Protocol):
-    """A variant made ready for one shape; everything that depends on the shape alone is done."""
+    """A variant made ready for one shape; everything that depends on the shape alone is done.
+
+    A plan may have two more attributes: `details`, what is known only now (added to the variant's), and
+    `setup`, the seconds that parts of `prepare` took by name.
+    """
 
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
         """Compute the result into `out`. No allocation, compilation, synchronisation or host copy.

@@ -14,6 +14,7 @@ from convbench.cli_compare import ab, compare
 from convbench.cli_engine import ceilings, selftest
 from convbench.cli_options import (
     batch_option,
+    cache_option,
     device_option,
     directions_option,
     format_option,
@@ -114,6 +115,12 @@ def doctor() -> None:
 )
 @device_option
 @threads_option
+@cache_option
+@click.option(
+    "--burst", "regime", flag_value="burst", help="Rest after each block: clocks as in short bursts of work."
+)
+@click.option("--sustained", "regime", flag_value="sustained", default=True, hidden=True)
+@click.option("--energy", is_flag=True, help="Joules per call too; 5 s and more for each cell.")
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder; default: results/NAME.")
 @click.option("--quick", "preset", flag_value="quick", help="6 rounds, short samples.")
 @click.option("--default", "preset", flag_value="default", default=True, hidden=True)
@@ -127,7 +134,7 @@ def doctor() -> None:
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
 def run(targets: Sequence[str], **options: Any) -> int:
     """Check and time algorithms on layers; cells that the folder holds already are not measured again."""
-    device = open_device(options["device"], options["threads"])
+    device = open_device(options["device"], options["threads"], options["cache"])
     from convbench.run import run_sweep
 
     wishes = {
@@ -136,7 +143,7 @@ def run(targets: Sequence[str], **options: Any) -> int:
         "layouts": members(Layout, options["layouts"]),
         "limits": _limits(options["limits"]),
         "algorithms": words(options["algorithms"]),
-        **{name: options[name] for name in ("preset", "baseline", "retry_failed")},
+        **{name: options[name] for name in ("preset", "regime", "energy", "baseline", "retry_failed")},
     }
     keep = ("batch", "out", "dry_run", "quiet", "report_")
     notice = "" if options["quiet"] else why(options["device"])

@@ -24,6 +24,12 @@ precision_option = click.option(
     "--precision", "precisions", multiple=True, default=["fp32"], metavar="fp64,fp32,tf32,fp16,bf16|all"
 )
 layout_option = click.option("--layout", "layouts", multiple=True, default=["nchw"], metavar="nchw,nhwc|all")
+cache_option = click.option(
+    "--cache",
+    type=click.Choice(["cold", "hot", "cold-weights"]),
+    default="cold",
+    help="What a timed call finds in the GPU's cache; default: nothing.",
+)
 format_option = click.option(
     "--format", "form", type=click.Choice(["terminal", "markdown", "csv"]), default="terminal"
 )
@@ -44,12 +50,15 @@ def words(values: Sequence[str]) -> list[str] | None:
     return [word.strip() for value in values for word in value.split(",") if word.strip()] or None
 
 
-def open_device(name: str | None, count: int | None) -> Any:
+def open_device(name: str | None, count: int | None, cache: str = "cold") -> Any:
     """The device; threads are fixed before NumPy is imported, because BLAS reads their number only then."""
     from convbench import devices
 
     threads.fix(count)
-    return devices.open_device(devices.choose(name))
+    chosen = devices.choose(name)
+    if chosen == "cpu" and cache != "cold":
+        raise UsageError(f"--cache {cache} is for GPUs; on the CPU calls follow each other as in a program")
+    return devices.open_device(chosen, cache)
 
 
 def why(name: str | None) -> str:

@@ -138,7 +138,8 @@ def list_algorithms_of(device: Device, problem: Problem | None) -> None:
             continue
         for variant in entry.algorithm.variants(problem, None):
             own = None if variant.library_bytes is None else variant.workspace_bytes + variant.library_bytes
-            listed.append((entry.name, variant.name, format_size(own), "yes"))
+            answer = f"no: {variant.refused}" if variant.refused else "yes"
+            listed.append((entry.name, variant.name, "" if variant.refused else format_size(own), answer))
     print_table(problem.label, ("algorithm", "variant", "workspace", "supported"), listed)
 
 

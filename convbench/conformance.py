@@ -124,8 +124,15 @@ def check_case(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
             "variants", problem.label, failure=f"variant names must be distinct and at least one: {names}"
         )
     for variant in variants:
+        if variant.refused:
+            yield Finding("case", problem.label, variant.name, skipped=variant.refused)
+            continue
         failure = _attempt(algorithm, problem, variant)
         yield Finding("case", problem.label, variant.name, failure, known=_known(algorithm, problem))
+
+
+def _offered(algorithm: Algorithm, problem: Problem) -> list[Variant]:
+    return [variant for variant in algorithm.variants(problem, None) if not variant.refused]
 
 
 def _known(algorithm: Algorithm, problem: Problem) -> str | None:
@@ -175,7 +182,7 @@ def check_taps(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
     """One filter tap at a time: a missing or shifted tap is then an error of 100 %, in any accuracy class."""
     if algorithm.reject(problem) is not None:
         return
-    for variant in algorithm.variants(problem, None):
+    for variant in _offered(algorithm, problem):
         failures = [_tap_failure(algorithm, problem, variant, tap) for tap in np.ndindex(problem.taps)]
         first = next((failure for failure in failures if failure), None)
         yield Finding("taps", problem.label, variant.name, first, known=_known(algorithm, problem))
@@ -205,7 +212,7 @@ def _tap_failure(
 def check_adjoint(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
     """<fwd(x, w), dy> = <x, bwd-data(dy, w)> = <w, bwd-filter(x, dy)>: three views of one operator."""
     directions = [problem.with_(direction=direction) for direction in Direction]
-    reasons = [reason for reason in map(algorithm.reject, directions) if reason is not None]
+    reasons = [reason for direction in directions if (reason := _declined(algorithm, direction))]
     if reasons:
         yield Finding("adjoint", str(problem), skipped=reasons[0])
         return
@@ -216,14 +223,21 @@ def check_adjoint(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
     yield Finding("adjoint", f"{problem}/{problem.precision}/{problem.layout}", failure=failure)
 
 
+def _declined(algorithm: Algorithm, problem: Problem) -> str | None:
+    """Why nothing of this algorithm solves the problem, or None."""
+    reason = algorithm.reject(problem)
+    if reason is None and not _offered(algorithm, problem):
+        return "every variant is refused"
+    return reason
+
+
 def _adjoint_failure(algorithm: Algorithm, directions: list[Problem]) -> str | None:
     forward, data, filters = directions
     x, w = questions(forward, algorithm.device).dense.operands
     dy = questions(data, algorithm.device).dense.operands[0]
     results = []
     for problem, a, b in ((forward, x, w), (data, dy, w), (filters, x, dy)):
-        variant = algorithm.variants(problem, None)[0]
-        results.append(solve(algorithm, problem, variant, a, b).astype(np.float64))
+        results.append(solve(algorithm, problem, _offered(algorithm, problem)[0], a, b).astype(np.float64))
     y, dx, dw = results
     pairs = ((y, dy), (x, dx), (w, dw))
     products = [float((left.astype(np.float64) * right).sum()) for left, right in pairs]

@@ -12,22 +12,19 @@ held stream takes (about a thousand kernels).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from convbench import cuda
+from convbench.cuda_sampler import HoldGaveUpError
+from convbench.device import Call
 
 HOLD_SECONDS = 5.0
 STAMP_BLOCKS_PER_SM = 4
-
-Call = Callable[[], None]
-
-
-class HoldGaveUpError(RuntimeError):
-    """The call did not return while the stream was held: it synchronises, or launches too much."""
 
 
 class CudaTimer:
@@ -44,9 +41,10 @@ class CudaTimer:
         self.facts = cuda.facts(cupy.cuda.Device().id)
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self._limit = np.uint64(hold_seconds * 1e9)
-        names = ("hold", "stamp", "spin", "empty", "sink")
+        names = ("hold", "stamp", "spin", "empty", "sink", "touch")
         file = Path(__file__).with_name("timer.cu")
-        self._hold, self._stamp, self._spin, self._empty, self._sink = cuda.kernels(file, names)
+        loaded = cuda.kernels(file, names)
+        self._hold, self._stamp, self._spin, self._empty, self._sink, self._touch = loaded
         self._flags_memory = cupy.cuda.alloc_pinned_memory(8)
         self._flags = np.frombuffer(self._flags_memory, np.int32, 2)  # go, gave up
         self._events = [cupy.cuda.Event() for _ in range(2)]
@@ -63,6 +61,7 @@ class CudaTimer:
         self.spin(1)
         self.empty()
         self.flush()
+        self.touch(self._lines)
         self._launch_stamp(0)
         self.stream.synchronize()
 
@@ -80,6 +79,11 @@ class CudaTimer:
         """Overwrite twice the L2 cache."""
         count = np.int64(self._lines.size // 4)
         self._sink((self.facts.multiprocessors * 4,), (512,), (self._lines, count, np.float32(1.0)))
+
+    def touch(self, array: Any) -> None:
+        """Bring an array into the cache, as much of it as fits."""
+        count = np.int64(array.nbytes // 16)
+        self._touch((self.facts.multiprocessors * 4,), (512,), (array, count, self._turn_cell))
 
     # ---- samples -------------------------------------------------------------------------------------------
 
@@ -101,12 +105,17 @@ class CudaTimer:
         pointer = self._flags_memory.ptr
         self._hold((1,), (1,), (np.uint64(pointer), np.uint64(pointer + 4), self._limit))
 
-    def cold(self, call: Call) -> float:
-        """Seconds of one call that finds its data in memory, not in the cache."""
+    def cold(self, call: Call, warm: Sequence[Any] = ()) -> float:
+        """Seconds of one call that finds its data in memory, not in the cache, but for the `warm` arrays."""
         self.stream.use()
-        self.flush()
-        self.stream.synchronize()
+        self._clear(warm)
         return self._between_events(call)
+
+    def _clear(self, warm: Sequence[Any]) -> None:
+        self.flush()
+        for array in warm:
+            self.touch(array)
+        self.stream.synchronize()
 
     def hot(self, call: Call, calls: int = 1) -> float:
         """Seconds per call of several calls back to back, nothing flushed."""
@@ -135,12 +144,12 @@ class CudaTimer:
         stop.record(self.stream)
         return bool(stop.done)
 
-    def unheld(self, call: Call, flush: bool = True) -> float:
+    def unheld(self, call: Call, flush: bool = True, warm: Sequence[Any] = ()) -> float:
         """Seconds of a call that cannot be held; launch gaps count."""
         start, stop = self._events
         self.stream.use()
         if flush:
-            self.flush()
+            self._clear(warm)
         self.stream.synchronize()
         start.record(self.stream)
         call()

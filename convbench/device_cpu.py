@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import ceil
 from time import perf_counter_ns
@@ -13,6 +14,8 @@ import numpy as np
 from convbench import environment
 from convbench.device import Block, Call
 from convbench.guard import Guarded
+from convbench.problem import Problem
+from convbench.record import Board, Energy, Host, Limit
 
 BLOCK_SAMPLES = 5
 SLOW_CALL = 0.1
@@ -22,6 +25,7 @@ class CpuDevice:
     """The embedded default: needs nothing but the base install."""
 
     name = "cpu"
+    cache = "warm"
     figure = "cpu"
     xp = np
     rotates = False
@@ -44,6 +48,30 @@ class CpuDevice:
     def sampler(self) -> CpuSampler:
         return CpuSampler()
 
+    def finish(self) -> None:
+        pass
+
+    def watched(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def warm_up(self, call: Call) -> None:
+        pass
+
+    def host(self, call: Call) -> Host | None:
+        return None  # the figure itself is what a user waits for
+
+    def energy(self, call: Call, seconds: float) -> Energy | str:
+        return "no energy counter is read on the CPU"
+
+    def learn_limits(self) -> Iterator[str]:
+        return iter(())
+
+    def limit(self, problem: Problem, details: Mapping[str, Any]) -> Limit | None:
+        return None
+
+    def floor(self, problem: Problem, details: Mapping[str, Any]) -> float:
+        return 0.0
+
     def escapes(self, call: Call, out: Any) -> bool:
         return False
 
@@ -55,7 +83,13 @@ class CpuSampler:
     flags: list[str] = field(default_factory=list)
     clocks: list[float] = field(default_factory=list)
 
-    def block(self, calls: Sequence[Call], count: int) -> list[float]:
+    def start(self) -> None:
+        pass
+
+    def board(self) -> Board | None:
+        return None
+
+    def block(self, calls: Sequence[Call], count: int, warm: Sequence[Any] = ()) -> list[float]:
         # BLAS computes on unused vector lanes too, whose garbage may raise flags that NumPy would report
         with np.errstate(all="ignore"):
             return [self._sample(calls) for _ in range(count)]

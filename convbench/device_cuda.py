@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
 from math import ceil
+from statistics import median
 from typing import Any
 
-from convbench import environment
-from convbench.cuda_timer import CudaTimer, HoldGaveUpError
+from convbench import ceilings, energy, environment
+from convbench.cuda_sampler import COLD, HOT, AllocatesError, CudaSampler, HoldGaveUpError
+from convbench.cuda_timer import CudaTimer
 from convbench.device import Block, Call
+from convbench.energy import Counter
+from convbench.floor import floor, limit, memory_floor, peak
 from convbench.guard import NAN_BYTE, Guarded
-from convbench.record import canonical
+from convbench.problem import Problem
+from convbench.record import Energy, Host, Limit, canonical
+from convbench.telemetry import Telemetry
 
 SHORT_CALL, BATCH_SECONDS, MOST_CALLS = 20e-6, 100e-6, 16
 SAMPLES_A_BLOCK, FEWEST, MOST = 2, 5, 200  # blocks of twice the preset's sample: 20 ms by default
 SLOW_CALL = 0.1
 ESCAPE_WAIT, ESCAPE_BYTES = 0.01, 1 << 20
+WARM_WINDOW, WARM_WINDOWS, WARM_CHANGE = 0.5, 20, 0.01
+HOST_CALLS = 5
 LIBRARIES = ("cupy-cuda13x", "cupy-cuda12x", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "torch")
-
-
-class AllocatesError(RuntimeError):
-    """The call asked CuPy for memory while it was timed."""
 
 
 class CudaDevice:
     """The current CUDA device; all work goes on its one stream."""
 
     name = "cuda"
-    rotates = True
 
-    def __init__(self, cache: str = "cold") -> None:
+    def __init__(self, cache: str = COLD) -> None:
         import cupy
 
         self.xp = cupy
-        self.figure = f"gpu_{cache}"
+        self.cache = cache
+        self.figure = f"gpu_{cache.replace('-', '_')}"
+        self.rotates = cache != HOT
         self.timer = CudaTimer()
         self.timer.stream.use()
+        self.telemetry = Telemetry(self.timer.facts.uuid)
+        self._warm = False
+        facts = self.timer.facts
+        self._peaks = peak(facts.capability, facts.multiprocessors, facts.clock_hz)
+
+    # ---- what it is ----------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, Any]:
         facts, host = self.timer.facts, environment.collect()
@@ -55,6 +65,29 @@ class CudaDevice:
         gpu = {"uuid": facts.uuid, "multiprocessors": facts.multiprocessors, "l2_bytes": facts.l2_bytes}
         return {**host, "id": digest[:12], "identity": identity, "gpu": {**gpu, "memory": facts.memory_bytes}}
 
+    @cached_property
+    def ceilings(self) -> dict[str, ceilings.Ceiling]:
+        """What `convbench ceilings` measured on this machine, if it did."""
+        return {one.name: one for one in ceilings.stored(self.environment()["id"]) or ()}
+
+    def learn_limits(self) -> Iterator[str]:
+        if not self.ceilings:
+            yield "measuring what this GPU sustains, once: half a minute (convbench ceilings)"
+            ceilings.save(self.environment()["id"], ceilings.measure(self))
+            del self.ceilings
+
+    def limit(self, problem: Problem, details: Mapping[str, Any]) -> Limit | None:
+        return limit(problem, details, self.ceilings)
+
+    def floor(self, problem: Problem, details: Mapping[str, Any]) -> float:
+        bounds = [floor(problem, details, self._peaks)]
+        if self.cache == COLD and "copy" in self.ceilings:
+            facts, copy = self.timer.facts, self.ceilings["copy"]
+            bounds.append(memory_floor(problem, max(copy.burst, copy.sustained), facts.l2_bytes))
+        return max(bounds)
+
+    # ---- memory and work -----------------------------------------------------------------------------------
+
     def free_memory(self) -> int | None:
         free, _ = self.xp.cuda.runtime.memGetInfo()
         return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
@@ -62,16 +95,82 @@ class CudaDevice:
     def guarded(self, capacity: int) -> Guarded:
         return Guarded(capacity, self.xp)
 
+    def finish(self) -> None:
+        self.timer.stream.synchronize()
+
+    # ---- time ----------------------------------------------------------------------------------------------
+
     def plan_block(self, seconds: float, sample_seconds: float) -> Block:
-        """Single calls; below 20 µs batches of calls, each on tensors of its own."""
+        """Single calls; below 20 µs batches of them, each on tensors of its own unless hot."""
         if seconds > SLOW_CALL:
             return Block(1, 1, 0)
         calls = min(MOST_CALLS, ceil(BATCH_SECONDS / seconds)) if seconds < SHORT_CALL else 1
         samples = ceil(SAMPLES_A_BLOCK * sample_seconds / (seconds * calls))
         return Block(calls, min(MOST, max(FEWEST, samples)) - 1, 1)
 
+    def watched(self) -> AbstractContextManager[Any]:
+        return self.telemetry
+
     def sampler(self) -> CudaSampler:
-        return CudaSampler(self.timer, self.figure == "gpu_cold")
+        return CudaSampler(
+            self.timer, self.telemetry, self.cache, self.timer.facts.clock_hz, self._no_allocation
+        )
+
+    def _no_allocation(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self.xp.cuda.using_allocator(_refuse)
+        return context
+
+    def warm_up(self, call: Call) -> None:
+        """Load until the clock moves less than 1 % in a second, ten seconds at most."""
+        clocks: list[float] = []
+        while not self._warm:
+            clocks += self._loaded(call)
+            steady = len(clocks) > 2 and abs(clocks[-1] / clocks[-3] - 1) < WARM_CHANGE
+            self._warm = steady or len(clocks) >= WARM_WINDOWS
+
+    def _loaded(self, call: Call) -> list[float]:
+        """The clock over half a second of calls."""
+        stop = time.monotonic() + WARM_WINDOW
+        with self.timer.clock() as clock:
+            while time.monotonic() < stop:
+                call()
+                self.finish()
+        return clock or [0.0]
+
+    def host(self, call: Call) -> Host | None:
+        enqueued, finished = [], []
+        for _ in range(HOST_CALLS):
+            self.finish()
+            start = time.perf_counter()
+            call()
+            enqueued.append(time.perf_counter() - start)
+            self.finish()
+            finished.append(time.perf_counter() - start)
+        return Host(median(enqueued), median(finished))
+
+    def energy(self, call: Call, seconds: float) -> Energy | str:
+        """Over a window of calls back to back, in batches of a fifth of the counter's step."""
+        if isinstance(self._counter, str):
+            return self._counter
+        counter, step, idle = self._counter
+        calls = max(1, round(step / 5 / seconds))
+
+        def batch() -> None:
+            for _ in range(calls):
+                call()
+            self.finish()
+
+        return energy.measure(batch, calls, counter, time.perf_counter, step, idle)
+
+    @cached_property
+    def _counter(self) -> tuple[Counter, float, float] | str:
+        """The energy counter, its step and the idle power; or why there is none."""
+        counter = energy.board_counter(self.timer.facts.uuid)
+        step = counter if isinstance(counter, str) else energy.step_seconds(counter, time.perf_counter)
+        if isinstance(counter, str) or isinstance(step, str):
+            return str(step)
+        idle = energy.measure_idle(counter, time.perf_counter, step)
+        return idle if isinstance(idle, str) else (counter, step, idle)
 
     def escapes(self, call: Call, out: Any) -> bool:
         """Whether the call writes its result while our stream is held; such work would never be timed."""
@@ -80,7 +179,7 @@ class CudaDevice:
             raw[start : start + ESCAPE_BYTES] for start in (0, raw.size // 2, max(0, raw.size - ESCAPE_BYTES))
         ]
         raw[...] = NAN_BYTE
-        self.timer.stream.synchronize()
+        self.finish()
         beside = self.xp.cuda.Stream(non_blocking=True)
         try:
             with self.timer.held():
@@ -90,57 +189,8 @@ class CudaDevice:
         except HoldGaveUpError:
             return False  # it synchronises, which its figures will say
         finally:
-            self.timer.stream.synchronize()
+            self.finish()
         return any((window != NAN_BYTE).any() for window in seen)
-
-
-@dataclass
-class CudaSampler:
-    """Device time of one cell, by the strictest way that works for it."""
-
-    timer: CudaTimer
-    cold: bool
-    flags: list[str] = field(default_factory=list)
-    clocks: list[float] = field(default_factory=list)
-    held: bool = True
-
-    def block(self, calls: Sequence[Call], count: int) -> list[float]:
-        with self.timer.clock() as clock, self._no_allocation():
-            samples = [self._sample(calls) for _ in range(count)]
-        self.clocks += clock
-        return samples
-
-    def _flag(self, word: str) -> None:
-        if word not in self.flags:
-            self.flags.append(word)
-
-    @contextmanager
-    def _no_allocation(self) -> Iterator[None]:
-        import cupy
-
-        if "allocates" in self.flags:
-            yield
-            return
-        with cupy.cuda.using_allocator(_refuse):
-            yield
-
-    def _sample(self, calls: Sequence[Call]) -> float:
-        run = partial(_in_row, calls)
-        try:
-            if self.held:
-                return (self.timer.cold(run) if self.cold else self.timer.hot(run)) / len(calls)
-        except HoldGaveUpError:
-            self.held = False
-            self._flag("sync" if self.timer.synchronises(run) else "unblocked")
-        except AllocatesError:
-            self._flag("allocates")
-            raise
-        return self.timer.unheld(run, flush=self.cold) / len(calls)
-
-
-def _in_row(calls: Sequence[Call]) -> None:
-    for call in calls:
-        call()
 
 
 def _refuse(size: int) -> Any:

@@ -18,6 +18,7 @@ from statistics import median
 from time import sleep
 
 from convbench.errors import one_line
+from convbench.record import Energy
 
 WINDOW_SECONDS, WINDOW_STEPS = 2.0, 50
 STUCK_STEPS = 20
@@ -25,19 +26,6 @@ STUCK_STEPS = 20
 Counter = Callable[[], int]  # millijoules since the driver was loaded
 Clock = Callable[[], float]  # seconds; time.perf_counter
 Batch = Callable[[], None]  # enqueues a fixed number of calls and synchronises
-
-
-@dataclass(frozen=True)
-class Energy:
-    """What one call costs the board, on average over a window of calls back to back."""
-
-    joules: float
-    watts: float
-    resolution: float
-    window: float
-    step: float
-    calls: int
-    idle_watts: float | None = None
 
 
 class _UnusableError(Exception):

@@ -7,15 +7,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from functools import lru_cache
 from itertools import chain
-from types import UnionType
-from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Self
 
 from convbench.problem import Problem
+from convbench.typed import typed
 
 SCHEMA = 1
-_Kind = TypeVar("_Kind")
 
 
 class Status(StrEnum):
@@ -83,6 +81,51 @@ class Workspace:
 
 
 @dataclass(frozen=True)
+class Host:
+    """Seconds of one call as its user sees them: until it returns, and until its result is there."""
+
+    enqueue: float
+    call: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """What NVML saw of the GPU while the cell was timed; None is what it does not tell.
+
+    `processes` counts compute processes of others.
+    """
+
+    sm_mhz: float | None
+    sm_mhz_min: float | None
+    memory_mhz: float | None
+    watts: float | None
+    celsius: float | None
+    reasons: list[str]
+    processes: int
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Joules per call of the whole board, over a window of calls back to back."""
+
+    joules: float
+    watts: float
+    resolution: float
+    window: float
+    step: float
+    calls: int
+    idle_watts: float | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The time this machine's measured rate would need, and the name of that rate."""
+
+    seconds: float
+    rate: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """What is measured; with the environment it decides the key of a record."""
 
@@ -93,6 +136,7 @@ class Cell:
     workspace_limit: int | None = None
     regime: str = "sustained"
     preset: str = "default"
+    cache: str = "cold"
 
     def key(self, source: str, identity: Mapping[str, Any]) -> str:
         """Content hash of the cell, the algorithm's source, and the device with its libraries."""
@@ -104,10 +148,24 @@ class Cell:
             "workspace_limit": self.workspace_limit,
             "regime": self.regime,
             "preset": self.preset,
+            "cache": self.cache,
             "source": source,
             "identity": identity,
         }
         return hashlib.sha256(canonical(content)).hexdigest()
+
+
+PARTS: dict[str, Callable[..., Any]] = {
+    "check": Check,
+    "time": Timing,
+    "workspace": Workspace,
+    "host": Host,
+    "board": Board,
+    "energy": Energy,
+    "limit": Limit,
+}
+
+LATER = ("host", "board", "energy", "limit")  # not in the first records there were
 
 
 @dataclass(frozen=True)
@@ -122,6 +180,10 @@ class Record:
     check: Check | None = None
     time: Timing | None = None
     workspace: Workspace | None = None
+    host: Host | None = None
+    board: Board | None = None
+    energy: Energy | None = None
+    limit: Limit | None = None
     setup: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     environment: str = ""
@@ -131,7 +193,7 @@ class Record:
         body = {f.name: getattr(self, f.name) for f in fields(self)}
         cell = {f.name: getattr(self.cell, f.name) for f in fields(self.cell)}
         cell["problem"] = self.cell.problem.as_dict()
-        parts = {name: asdict(body[name]) if body[name] else None for name in ("check", "time", "workspace")}
+        parts = {name: asdict(body[name]) if body[name] else None for name in PARTS}
         return {"kind": "cell", "schema": SCHEMA, **body, **parts, "cell": cell, "status": self.status.value}
 
     @classmethod
@@ -141,47 +203,17 @@ class Record:
         cell["problem"] = Problem.from_dict(cell["problem"])
         plain = ("key", "reason", "flags", "setup", "details", "environment", "started")
         parts: dict[str, Any] = {
-            name: _typed(kind, line[name]) if line[name] is not None else None
-            for name, kind in (("check", Check), ("time", Timing), ("workspace", Workspace))
+            name: typed(kind, line[name]) if line[name] is not None else None
+            for name, kind in PARTS.items()
+            if name in line or name not in LATER
         }
-        parts |= {"cell": _typed(Cell, cell), "status": Status(line["status"])}
-        record = _typed(cls, parts | {name: line[name] for name in plain})
+        parts |= {"cell": typed(Cell, cell), "status": Status(line["status"])}
+        record = typed(cls, parts | {name: line[name] for name in plain})
         if record.status is Status.OK and record.time is None:
             raise ValueError("status ok without figures")
         if record.time is not None and not record.time.plausible:
             raise ValueError("times must be positive")
         return record
-
-
-def _typed(kind: Callable[..., _Kind], content: Mapping[str, Any]) -> _Kind:
-    """A dataclass from the content of a file, whose values may have any type."""
-    made = kind(**content)
-    concrete: type = type(made)
-    for name, declared in _types(concrete).items():
-        if not fits(getattr(made, name), declared):
-            raise TypeError(f"'{name}' has a value of the wrong type")
-    return made
-
-
-@lru_cache
-def _types(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def fits(value: Any, declared: Any) -> bool:
-    """Whether a value read from a file has the declared type; numbers must stay within 64 bits."""
-    origin, arguments = get_origin(declared), get_args(declared)
-    if declared is Any:
-        return True
-    if origin is UnionType:
-        return any(fits(value, argument) for argument in arguments)
-    if origin is list:
-        return isinstance(value, list) and all(fits(one, arguments[0]) for one in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(fits(one, arguments[1]) for one in value.values())
-    if declared in (int, float):
-        return type(value) in (int, declared) and abs(value) < 1 << 63
-    return isinstance(value, declared)
 
 
 def canonical(content: Any) -> bytes:

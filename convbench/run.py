@@ -49,6 +49,9 @@ def run_sweep(
         tell(notice)
         tell(*(f"convbench: {note}" for note in store.contents.notes))
         describe(store, suite, options, environment)
+        if options.preset != "quick":
+            for line in device.learn_limits():  # told before it begins
+                tell(line)
         groups = sweep.Planner(options, device, environment, store.contents.cells).groups(suite)
         with progress_bar(groups, quiet) as progress:
             summary = sweep.run(groups, options, device, environment, store, progress)

@@ -5,41 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
-from itertools import chain
 from math import prod
 from time import perf_counter
 from typing import Any
 
-from convbench.accuracy import grade
-from convbench.api import Plan, Problem, Variant
-from convbench.device import Block, Call, Device, Sampler
+from convbench.api import Plan, Problem
+from convbench.contestant import Candidate, Ready, close, plan_facts
+from convbench.device import Device
 from convbench.errors import one_line
-from convbench.record import Cell, Check, Record, Status, Timing, Workspace
-from convbench.registry import Entry
+from convbench.record import Record, Status, Timing, Workspace
 from convbench.sizes import format_size
-from convbench.statistics import median_interval, ratio_interval, spread
+from convbench.statistics import ratio_interval
 from convbench.timing import Preset, Series, measure
-from convbench.verify import Bench, EscapedError, HarnessError, WrongError, ask, check_dense
+from convbench.verify import Bench, EscapedError, HarnessError, WrongError, ask
 
 FAILURES = (
     (WrongError, Status.WRONG),
     (MemoryError, Status.OOM),
+    (TimeoutError, Status.TIMEOUT),
     (HarnessError, Status.INVALID),
     (EscapedError, Status.INVALID),
 )
 # Float64 arrays of the size of the largest tensor that are alive while a question is asked, at most.
 REFERENCE_COPIES = 12
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A cell that is to be measured."""
-
-    cell: Cell
-    key: str
-    entry: Entry
-    variant: Variant
 
 
 @dataclass
@@ -51,44 +39,6 @@ class Outcome:
     kernel_seconds: float = 0.0
 
 
-@dataclass
-class Ready:
-    """A candidate that has been prepared and verified; a contestant of the timing rounds."""
-
-    candidate: Candidate
-    plan: Plan
-    bench: Bench
-    check: Check
-    prepare_seconds: float
-    device: Device
-    kernel_seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._workspace = self.bench.workspace(self.candidate.variant)
-        self.sampler: Sampler = self.device.sampler()
-
-    def call(self, index: int) -> Call:
-        (a, b), out = self.bench.tensors(index if self.device.rotates else 0)
-        return partial(self.plan.run, a, b, out, self._workspace)
-
-    def plan_block(self, seconds: float, sample_seconds: float) -> Block:
-        return self.device.plan_block(seconds, sample_seconds)
-
-    def take(self, calls: int, count: int) -> list[float]:
-        chosen = [self.call(index) for index in range(calls)]
-        start = perf_counter()
-        samples = self.sampler.block(chosen, count)
-        self.kernel_seconds += perf_counter() - start
-        return samples
-
-    def arm(self) -> None:
-        self.bench.poison()
-
-    def inspect(self) -> None:
-        questions = self.bench.questions
-        check_dense(questions.problem, self.candidate.variant, questions.dense, self.bench.out)
-
-
 def needed_bytes(problem: Problem) -> int:
     """Memory a group needs besides workspace: operands, result and the float64 reference."""
     largest = max(prod(shape) for shape in problem.shapes)
@@ -98,8 +48,11 @@ def needed_bytes(problem: Problem) -> int:
 class GroupRunner:
     """Verifies and times the candidates of one problem."""
 
-    def __init__(self, device: Device, preset: Preset, environment: str, seed: int) -> None:
+    def __init__(
+        self, device: Device, preset: Preset, environment: str, seed: int, energy: bool = False
+    ) -> None:
         self._device, self._preset, self._environment, self._seed = device, preset, environment, seed
+        self._energy = energy
         self._outcome = Outcome()
 
     def run(self, problem: Problem, candidates: Sequence[Candidate], baseline: str, alias: bool) -> Outcome:
@@ -135,54 +88,51 @@ class GroupRunner:
                 reason = f"needs {need} bytes ({format_size(need)}), {free} ({format_size(free)}) are free"
                 self._settle(candidate, Status.OOM, reason)
 
-    def _settle(self, candidate: Candidate, status: Status, reason: str = "", **parts: Any) -> None:
-        variant = candidate.variant
-        workspace = Workspace(variant.workspace_bytes, variant.workspace_bytes, variant.library_bytes)
-        record = Record(
-            key=candidate.key,
-            cell=candidate.cell,
-            status=status,
-            reason=reason,
-            workspace=workspace,
-            details=dict(variant.details),
-            environment=self._environment,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            **parts,
-        )
-        self._outcome.records.append(record)
+    # ---- before the clock runs -----------------------------------------------------------------------------
 
     def _verified(self, candidate: Candidate, bench: Bench) -> Ready | None:
         """The candidate ready for timing, or None after its failure has been recorded."""
         plan = None
+        calls: list[float] = []
+
+        def call(plan: Plan, *arguments: Any) -> None:
+            calls.append(self._call(plan, *arguments))
+
         try:
             start = perf_counter()
             plan = candidate.entry.algorithm.prepare(candidate.cell.problem, candidate.variant)
             prepared = perf_counter() - start
-            check = bench.verify(plan, candidate.variant, self._timed_call)
-            ready = Ready(candidate, plan, bench, check, prepared, self._device)
-            if self._device.escapes(ready.call(0), bench.out):
+            check = bench.verify(plan, candidate.variant, call)
+            setup = {"prepare": prepared, "first_call": calls[0], **plan_facts(plan, "setup")}
+            ready = Ready(candidate, plan, bench, check, setup, self._device)
+            if self._device.escapes(ready.call(), bench.out):
                 raise EscapedError("escaped stream: the result was written while the timed stream was held")
         except Exception as error:  # an implementation may raise anything; the cell is lost, the sweep is not
             self._fail(candidate, error)
             if plan is not None:
-                _close(plan)
+                close(plan)
             return None
         return ready
 
-    def _fail(self, candidate: Candidate, error: Exception, **parts: Any) -> None:
-        status = next((s for kind, s in FAILURES if isinstance(error, kind)), Status.CRASHED)
-        name = "" if isinstance(error, WrongError) else f"{type(error).__name__}: "
-        self._settle(candidate, status, f"{name}{one_line(str(error))}; seed {self._seed}", **parts)
-
-    def _timed_call(self, plan: Plan, *arguments: Any) -> None:
+    def _call(self, plan: Plan, *arguments: Any) -> float:
+        """Seconds of one checked call; what takes as long as a cell may take in all is not called again."""
         start = perf_counter()
         plan.run(*arguments)
-        self._outcome.kernel_seconds += perf_counter() - start
+        self._device.finish()
+        spent = perf_counter() - start
+        self._outcome.kernel_seconds += spent
+        if spent > self._preset.budget_seconds:
+            limit = self._preset.budget_seconds
+            raise TimeoutError(f"one call took {spent:.1f} s, the limit of a cell is {limit:g} s")
+        return spent
+
+    # ---- the clock -----------------------------------------------------------------------------------------
 
     def _time(self, ready: list[Ready], baseline: str, alias: bool) -> None:
         first = next((i for i, r in enumerate(ready) if r.candidate.cell.algorithm == baseline), 0)
         again = [replace(ready[first])] if alias else []
         contestants = [*ready, *again]
+        self._busy(lambda: self._device.warm_up(ready[first].call()))
         series = measure(contestants, self._preset, self._seed, baseline=first)
         self._outcome.kernel_seconds += sum(one.kernel_seconds for one in contestants)
         if alias and series[first].failure is None and series[-1].failure is None:
@@ -190,51 +140,73 @@ class GroupRunner:
         for one, result in zip(ready, series, strict=False):
             self._finish(one, result)
 
+    def _busy(self, work: Any) -> Any:
+        """Work of the kernels, not of the harness."""
+        start = perf_counter()
+        try:
+            return work()
+        finally:
+            self._outcome.kernel_seconds += perf_counter() - start
+
     def _finish(self, ready: Ready, series: Series) -> None:
-        parts: dict[str, Any] = {"check": ready.check, "setup": {"prepare": ready.prepare_seconds}}
+        parts: dict[str, Any] = {"check": ready.check, "setup": ready.setup}
+        details = {**ready.candidate.variant.details, **plan_facts(ready.plan, "details")}
         if series.failure is not None:
-            self._fail(ready.candidate, series.failure, **parts)
-            _close(ready.plan)
+            ready.close()
+            self._fail(ready.candidate, series.failure, details, **parts)
             return
-        batched = ["batched"] if self._device.rotates and series.block.calls > 1 else []
-        flags = [*series.flags, *batched, *ready.sampler.flags, *_check_flags(ready), *_close(ready.plan)]
-        time = timing(self._device.figure, series, ready.sampler.clocks)
-        self._settle(ready.candidate, Status.OK, time=time, flags=flags, **parts)
+        parts |= {"time": ready.timing(series), "board": ready.sampler.board()}
+        parts |= {"host": self._busy(lambda: self._device.host(ready.call()))}
+        parts |= {"limit": self._device.limit(ready.candidate.cell.problem, details)}
+        flags = ready.flags(series)
+        if self._energy:
+            parts["energy"], missing = self._joules(ready, parts["time"].median)
+            flags += ["no_energy"] if missing else []
+            details |= {"no_energy": missing} if missing else {}
+        flags += ready.close()
+        status, reason = self._plausible(ready, parts["time"], details)
+        self._settle(ready.candidate, status, reason, details, flags=flags, **parts)
 
+    def _joules(self, ready: Ready, seconds: float) -> tuple[Any, str]:
+        """Energy of a call, or the reason why it is not known."""
+        found = self._busy(lambda: self._device.energy(ready.call(), seconds))
+        return (None, found) if isinstance(found, str) else (found, "")
 
-def _close(plan: Plan) -> list[str]:
-    """Close a plan; one that cannot be closed is flagged, for its figures are in by then."""
-    try:
-        plan.close()
-    except Exception as error:
-        return [f"close:{type(error).__name__}"]
-    return []
+    def _plausible(self, ready: Ready, time: Timing, details: dict[str, Any]) -> tuple[Status, str]:
+        """A figure below what the silicon allows is a broken measurement, however often it repeats."""
+        floor = self._device.floor(ready.candidate.cell.problem, details)
+        if time.median >= floor:
+            return Status.OK, ""
+        return Status.INVALID, f"implausible: {time.median:.3g} s is less than the {floor:.3g} s it must take"
 
+    # ---- what is kept --------------------------------------------------------------------------------------
 
-def _check_flags(ready: Ready) -> list[str]:
-    """What verification found that a reader of the figure should know."""
-    flags = ["weak_check"] if ready.check.weak else []
-    error = ready.check.relative_l2
-    if error is not None and grade(ready.candidate.cell.problem.precision, error).dropped:
-        flags.append("class_drop")
-    return flags
+    def _fail(
+        self, candidate: Candidate, error: Exception, details: dict[str, Any] | None = None, **parts: Any
+    ) -> None:
+        status = next((s for kind, s in FAILURES if isinstance(error, kind)), Status.CRASHED)
+        name = "" if isinstance(error, WrongError | TimeoutError) else f"{type(error).__name__}: "
+        reason = f"{name}{one_line(str(error))}; seed {self._seed}"
+        self._settle(candidate, status, reason, details, **parts)
 
-
-def timing(figure: str, series: Series, clocks: Sequence[float]) -> Timing:
-    """The stored form of a series; clocks of warm-up blocks come first and are left out."""
-    middle, scatter = median_interval(series.medians), spread(list(chain.from_iterable(series.samples)))
-    return Timing(
-        figure=figure,
-        median=middle.value,
-        lo=middle.lo,
-        hi=middle.hi,
-        smallest=scatter.smallest,
-        q1=scatter.q1,
-        q3=scatter.q3,
-        tukey=scatter.tukey,
-        far=scatter.far,
-        calls=series.block.calls,
-        blocks=series.medians,
-        samples=series.samples,
-        clocks=list(clocks[-len(series.medians) :]),
-    )
+    def _settle(
+        self,
+        candidate: Candidate,
+        status: Status,
+        reason: str = "",
+        details: dict[str, Any] | None = None,
+        **parts: Any,
+    ) -> None:
+        variant = candidate.variant
+        record = Record(
+            key=candidate.key,
+            cell=candidate.cell,
+            status=status,
+            reason=reason,
+            workspace=Workspace(variant.workspace_bytes, variant.workspace_bytes, variant.library_bytes),
+            details=dict(variant.details) if details is None else details,
+            environment=self._environment,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            **parts,
+        )
+        self._outcome.records.append(record)

@@ -136,6 +136,7 @@ class Launch:
         self._call, self._sampler = call, device.sampler()
 
     def plan_block(self, seconds: float, sample_seconds: float) -> Block:
+        self._sampler.start()
         return Block(1, max(5, min(15, round(0.005 / seconds))), 1)
 
     def take(self, calls: int, count: int) -> list[float]:

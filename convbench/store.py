@@ -15,7 +15,8 @@ from typing import Any, Self
 from convbench.errors import CannotRunError, UsageError, one_line
 from convbench.lock import LOCK, hold
 from convbench.problem import Problem
-from convbench.record import SCHEMA, Record, canonical, fits
+from convbench.record import SCHEMA, Record, canonical
+from convbench.typed import fits
 
 FILE = "records.jsonl"
 QUARANTINE = "records.quarantine"

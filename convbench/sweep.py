@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter
 from typing import Any
 
 from convbench.api import Direction, Layout, Precision, Problem, Variant
+from convbench.contestant import Candidate
 from convbench.device import Device
 from convbench.errors import UsageError, one_line
 from convbench.record import FAILURES, Cell, Record, Status, canonical
 from convbench.registry import Entry
-from convbench.runner import Candidate, GroupRunner, needed_bytes
+from convbench.runner import GroupRunner, needed_bytes
 from convbench.sizes import format_size
 from convbench.store import Store
 from convbench.suites import Suite
@@ -33,6 +35,8 @@ class Options:
     layouts: Sequence[Layout] = (Layout.NCHW,)
     limits: Sequence[int | None] = (None,)
     preset: str = "default"
+    regime: str = "sustained"
+    energy: bool = False
     baseline: str = "direct"
     retry_failed: bool = False
 
@@ -120,16 +124,18 @@ class Planner:
         return self._options.retry_failed and known.status in FAILURES
 
     def _cell(self, problem: Problem, entry: Entry, variant: str) -> tuple[Cell, str]:
+        wishes, device = self._options, self._device
         cell = Cell(
-            problem, entry.name, variant, self._device.name, self._options.cap, preset=self._options.preset
+            problem, entry.name, variant, device.name, wishes.cap, wishes.regime, wishes.preset, device.cache
         )
         return cell, cell.key(entry.source, self._environment["identity"])
 
     def _settled(
-        self, problem: Problem, entry: Entry, status: Status, reason: str, variant: str = ""
+        self, problem: Problem, entry: Entry, status: Status, reason: str, variant: Variant | None = None
     ) -> Record:
-        cell, key = self._cell(problem, entry, variant)
-        return Record(key, cell, status, reason, environment=self._environment["id"])
+        cell, key = self._cell(problem, entry, variant.name if variant else "")
+        details = dict(variant.details) if variant else {}
+        return Record(key, cell, status, reason, details=details, environment=self._environment["id"])
 
     def _cells(self, problem: Problem, entry: Entry) -> Iterator[Candidate | Record]:
         """Every variant of one algorithm, or the one reason why there is none."""
@@ -140,7 +146,7 @@ class Planner:
                 return
             variants = {
                 v.name: _storable(v)
-                for limit in self._options.limits
+                for limit in sorted(self._options.limits, key=_largest_last)
                 for v in entry.algorithm.variants(problem, limit)
             }
         except Exception as error:  # a plug-in may raise anything; its cells are lost, the sweep is not
@@ -150,12 +156,19 @@ class Planner:
         if not variants:
             yield self._settled(problem, entry, Status.UNSUPPORTED, "no variant is offered for this problem")
         for variant in variants.values():
+            if variant.refused:
+                yield self._settled(problem, entry, Status.UNSUPPORTED, variant.refused, variant)
+                continue
             need, cap = variant.workspace_bytes + (variant.library_bytes or 0), self._options.cap
             if cap is not None and need > cap:
                 reason = f"needs {need} bytes ({format_size(need)}), the limit is {cap} ({format_size(cap)})"
-                yield self._settled(problem, entry, Status.OVER_LIMIT, reason, variant.name)
+                yield self._settled(problem, entry, Status.OVER_LIMIT, reason, variant)
             else:
                 yield Candidate(*self._cell(problem, entry, variant.name), entry, variant)
+
+
+def _largest_last(limit: int | None) -> float:
+    return inf if limit is None else limit
 
 
 def _storable(variant: Variant) -> Variant:
@@ -167,6 +180,8 @@ def _storable(variant: Variant) -> Variant:
         raise TypeError(f"variant {variant.name}: {sizes} are no byte counts")
     if len(canonical(dict(variant.details))) > LARGEST_DETAILS:
         raise ValueError(f"variant {variant.name}: details above {LARGEST_DETAILS} bytes")
+    if not isinstance(variant.refused, str):
+        raise TypeError(f"variant {variant.name}: the reason {variant.refused!r} is no text")
     return variant
 
 
@@ -199,20 +214,21 @@ def run(
 ) -> Summary:
     """Measure every group, writing each record as soon as it is complete."""
     start, summary, aliased = perf_counter(), Summary(), _aliased(groups)
-    runner = GroupRunner(device, PRESETS[options.preset], environment["id"], SEED)
-    for index, group in enumerate(groups):
-        summary.finished_before += group.finished
-        summary.failed_before += group.failed
-        _keep(store, summary, group.settled)
-        if group.candidates:
-            outcome = runner.run(group.problem, group.candidates, options.baseline, index in aliased)
-            summary.kernel_seconds += outcome.kernel_seconds
-            _keep(store, summary, outcome.records)
-            if outcome.noise is not None:
-                noise = {"kind": "noise", "problem": group.problem.label, "ratio": outcome.noise}
-                store.append({**noise, "environment": environment["id"]})
-        summary.seconds = perf_counter() - start
-        progress(group, summary)
+    runner = GroupRunner(device, PRESETS[options.preset], environment["id"], SEED, options.energy)
+    with device.watched():
+        for index, group in enumerate(groups):
+            summary.finished_before += group.finished
+            summary.failed_before += group.failed
+            _keep(store, summary, group.settled)
+            if group.candidates:
+                outcome = runner.run(group.problem, group.candidates, options.baseline, index in aliased)
+                summary.kernel_seconds += outcome.kernel_seconds
+                _keep(store, summary, outcome.records)
+                if outcome.noise is not None:
+                    noise = {"kind": "noise", "problem": group.problem.label, "ratio": outcome.noise}
+                    store.append({**noise, "environment": environment["id"]})
+            summary.seconds = perf_counter() - start
+            progress(group, summary)
     return summary
 
 

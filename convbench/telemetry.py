@@ -35,6 +35,7 @@ REASONS = (  # of the clock being what it is, by bit
     *("gpu_idle", "app_clocks", "sw_power_cap", "hw_slowdown", "sync_boost"),
     *("sw_thermal", "hw_thermal", "power_brake", "display_clock"),
 )
+POWER_CAP = "sw_power_cap"
 RERUN_REASONS = ("hw_slowdown", "sw_thermal", "hw_thermal", "power_brake")
 LOW_CLOCK = 0.75
 KEPT_READINGS = 6000
@@ -115,15 +116,18 @@ def _foreign(lists: Sequence[list[int]], own: Collection[int]) -> list[int] | No
 
 
 def causes(summary: Summary | None, clock_ratio: float | None) -> list[str]:
-    """Hardware causes that justify taking a block again; the ratio is in-kernel clock to default clock.
+    """Hardware causes that justify taking a block again; the ratio is in-kernel clock to top clock.
 
-    A power cap in software is the normal state of a loaded board and no cause.
+    A power cap in software is the normal state of a loaded board (tensor cores at full rate run at 70 % of
+    the top clock) and no cause; a low clock is one only where NVML can say that it is not that.
     """
-    found: list[str] = []
-    if summary is not None:
-        found += [reason for reason in RERUN_REASONS if reason in (summary.reasons or ())]
-        found += ["other_process"] if summary.foreign else []
-    if clock_ratio is not None and clock_ratio < LOW_CLOCK:
+    if summary is None:
+        return []
+    reasons = summary.reasons or []
+    found = [reason for reason in RERUN_REASONS if reason in reasons]
+    found += ["other_process"] if summary.foreign else []
+    capped = summary.reasons is None or POWER_CAP in reasons
+    if clock_ratio is not None and clock_ratio < LOW_CLOCK and not capped:
         found.append("low_clock")
     return found
 

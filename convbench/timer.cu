@@ -4,6 +4,7 @@
 //   spin   keeps a stream busy for a number of SM cycles: work of known length
 //   empty  the launch floor
 //   sink   overwrites a buffer much larger than the L2 cache, so that what follows starts cold
+//   touch  reads a buffer, so that as much of it as fits is in the cache
 
 __device__ __forceinline__ unsigned long long nanoseconds() {
     unsigned long long now;
@@ -44,4 +45,14 @@ extern "C" __global__ void sink(float4 *buffer, long long count, float value) {
     const long long step = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step)
         buffer[i] = make_float4(value, value, value, value);
+}
+
+extern "C" __global__ void touch(const int4 *buffer, long long count, int *never) {
+    const long long step = (long long)gridDim.x * blockDim.x;
+    int seen = 0;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+        const int4 line = buffer[i];
+        seen |= line.x | line.y | line.z | line.w;
+    }
+    if (count < 0) *never = seen;
 }

@@ -26,7 +26,13 @@ class SteadySampler:
         self.flags: list[str] = []
         self.clocks: list[float] = []
 
-    def block(self, calls: Sequence[Call], count: int) -> list[float]:
+    def start(self) -> None:
+        pass
+
+    def board(self) -> None:
+        pass
+
+    def block(self, calls: Sequence[Call], count: int, warm: Sequence[Any] = ()) -> list[float]:
         for _ in range(count):
             for call in calls:
                 call()

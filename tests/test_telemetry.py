@@ -152,10 +152,14 @@ def test_throttling_is_a_cause_and_a_power_cap_is_not(reasons: int, expected: li
     assert throttled.reasons == reason_names([reasons])
 
 
-def test_a_low_clock_is_a_cause_even_without_nvml() -> None:
-    assert causes(None, 0.74) == ["low_clock"]
-    assert causes(summary(Reading(0)), 0.74) == ["low_clock"]
-    assert causes(None, 0.75) == causes(None, None) == []
+def test_a_low_clock_is_a_cause_unless_the_power_cap_explains_it() -> None:
+    assert causes(summary(reading()), 0.74) == ["low_clock"]
+    assert causes(summary(reading()), 0.75) == causes(summary(reading()), None) == []
+    assert causes(summary(reading(reasons=0x4)), 0.70) == []
+
+
+def test_a_low_clock_without_nvml_may_be_the_power_cap() -> None:
+    assert causes(None, 0.74) == causes(summary(Reading(0)), 0.74) == []
 
 
 def test_another_process_is_a_cause() -> None:

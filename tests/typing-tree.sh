@@ -4,6 +4,5 @@ set -eu
 tree=$1
 rm -rf "$tree"
 mkdir -p "$tree/convbench"
-for file in convbench/*; do ln -s "../../$file" "$tree/convbench/"; done
-ln -s ../../algorithms "$tree/convbench/algorithms"
-ln -s ../../report "$tree/convbench/report"
+for file in convbench/*; do ln -s "$PWD/$file" "$tree/convbench/"; done
+ln -s "$PWD/algorithms" "$PWD/report" "$tree/convbench/"
