@@ -160,12 +160,31 @@ def _network(layers: Callable[[], Iterable[Layer]]) -> Layers:
 
 
 _CONVNET = re.compile(r"(layerwise|alexnet|overfeat_fast|vgg_a|googlenet_v1)_")
+_YARDSTICK = {
+    "L1": "n128c3h128k96r11",
+    "L2": "n128c64h64k128r9",
+    "L3": "n128c128h32k128r9",
+    "L4": "n128c128h16k128r7",
+    "L5": "n128c384h13k384r3",
+    "vgg1_2": "n64c64h224k64r3p1",
+    "vgg2_2": "n64c128h112k128r3p1",
+    "vgg3_2": "n64c256h56k256r3p1",
+    "vgg4_2": "n64c512h28k512r3p1",
+    "vgg5_1": "n64c512h14k512r3p1",
+}
+
+
+def _yardstick() -> Iterator[Layer]:
+    return (Layer(name, Problem.parse(text)) for name, text in _YARDSTICK.items())
+
+
 _SUITES: dict[str, tuple[str, Layers]] = {
     "quick": ("five small layers with different winners, for a first run on any machine", _quick),
     "convnet-benchmarks": (
         "convnet-benchmarks: layerwise L1-L5, AlexNet, OverFeat fast, VGG-A, GoogLeNet v1",
         partial(_shipped, "convnet_benchmarks.csv", "", _CONVNET),
     ),
+    "yardstick": ("layerwise L1-L5 and the five sizes of VGG: where algorithms are compared", _yardstick),
     "deepbench-train": ("DeepBench, training set", partial(_shipped, "deepbench.csv", "train_", _TASK)),
     "deepbench-inference": (
         "DeepBench, inference on servers and devices",

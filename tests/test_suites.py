@@ -242,3 +242,12 @@ def test_suites_import_no_array_library() -> None:
     code = "import sys, convbench.suites; print(any(m in sys.modules for m in ('numpy', 'scipy', 'pandas')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_yardstick_is_part_of_the_suites_it_stands_for() -> None:
+    layers = {layer.name: layer.problem for layer in load_suite("yardstick").layers}
+    layerwise = [one.problem for one in load_suite("convnet-benchmarks").layers[:5]]
+    assert [layers[f"L{i}"] for i in range(1, 6)] == layerwise
+    assert {layers[name] for name in layers if name.startswith("vgg")} <= {
+        one.problem for one in load_suite("vgg-e").layers
+    }
