@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from convbench import devices, environment, registry
+from convbench import devices, environment, libcudnn, registry
+from convbench.libcudnn_find import MissingError
 from convbench.sizes import format_size
 
 OPTIONAL = {"torch": "pip install 'convbench[torch]'", "cupy": "pip install 'convbench[cuda13]' (or cuda12)"}
+OPTIONAL |= {"cudnn": "pip install 'nvidia-cudnn-frontend<=1.26' (for cudnn-graph)"}
 
 
 def examine() -> Iterator[str]:
@@ -22,6 +24,8 @@ def examine() -> Iterator[str]:
     yield f"libraries: {libraries}; BLAS {identity['blas']}"
     for name in devices.NAMES:
         yield f"device {name}: {devices.missing(name) or 'ready'}"
+    if devices.missing("cuda") is None:
+        yield f"cuDNN: {_cudnn()}"
     yield f"default device: {devices.choose(None)}"
     entries, broken = registry.load_all()
     for entry in entries:
@@ -32,6 +36,13 @@ def examine() -> Iterator[str]:
         if find_spec(module) is None:
             yield f"not installed: {module}; {command}"
     yield from _warnings(facts)
+
+
+def _cudnn() -> str:
+    try:
+        return libcudnn.open_library().version
+    except MissingError as error:
+        return str(error)
 
 
 def _warnings(facts: dict[str, object]) -> Iterator[str]:
