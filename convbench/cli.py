@@ -21,6 +21,7 @@ from convbench.cli_options import (
     layout_option,
     members,
     open_device,
+    plans_option,
     precision_option,
     threads_option,
     why,
@@ -29,7 +30,9 @@ from convbench.cli_options import (
 from convbench.errors import CannotRunError, UsageError
 from convbench.problem import Direction, Layout, Precision, Problem
 
-VIEWS = ("winners", "limits", "networks", "layers", "accuracy", "coverage")
+VIEWS = (
+    "winners", "limits", "networks", "layers", "algorithms", "selection", "machine", "accuracy", "coverage",
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -116,6 +119,7 @@ def doctor() -> None:
 @device_option
 @threads_option
 @cache_option
+@plans_option
 @click.option(
     "--burst", "regime", flag_value="burst", help="Rest after each block: clocks as in short bursts of work."
 )
@@ -226,18 +230,20 @@ def list_() -> None:
 @click.option("--direction", default="fwd", show_default=True)
 @click.option("--precision", default="fp32", show_default=True)
 @click.option("--layout", default="nchw", show_default=True)
+@click.option("--time", "timed", is_flag=True, help="Measure them too, with --quick, and keep nothing.")
 @device_option
-def list_algorithms(
-    problem: str | None, direction: str, precision: str, layout: str, device: str | None
-) -> None:
-    """Algorithms of a device with their origin."""
+@plans_option
+def list_algorithms(problem: str | None, timed: bool, device: str | None, **asked: str) -> None:
+    """Algorithms of a device with their origin; for a problem, their variants, fastest first with --time."""
     opened = open_device(device, None)
-    from convbench.commands import list_algorithms_of
+    from convbench.listing import list_algorithms, list_variants
 
-    asked = (
-        Problem.parse(problem, direction=direction, precision=precision, layout=layout) if problem else None
-    )
-    list_algorithms_of(opened, asked)
+    if problem is not None:
+        list_variants(opened, Problem.parse(problem, **asked), timed=timed, notice=why(device))
+    elif timed:
+        raise UsageError("--time measures one problem: name it with --problem n32c128h28k256r3p1")
+    else:
+        list_algorithms()
 
 
 @list_.command("suites")

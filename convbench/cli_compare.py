@@ -16,6 +16,7 @@ from convbench.cli_options import (
     layout_option,
     members,
     open_device,
+    plans_option,
     precision_option,
     threads_option,
     why,
@@ -60,6 +61,7 @@ def compare(base: Path, candidate: Path, gates: Sequence[str], everything: bool,
 @batch_option
 @device_option
 @threads_option
+@plans_option
 @click.option("--out", type=FOLDER, help="Result folder; default: results/ab-NAME.")
 @click.option(
     "--fail-on",

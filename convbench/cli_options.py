@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from convbench import threads
-from convbench.errors import UsageError
+from convbench.errors import UsageError, one_line
 from convbench.problem import member
 
 Kind = TypeVar("Kind", bound=StrEnum)
@@ -24,6 +25,24 @@ precision_option = click.option(
     "--precision", "precisions", multiple=True, default=["fp32"], metavar="fp64,fp32,tf32,fp16,bf16|all"
 )
 layout_option = click.option("--layout", "layouts", multiple=True, default=["nchw"], metavar="nchw,nhwc|all")
+
+
+def _plans(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Algorithms are objects without options, so this one travels in the environment."""
+    if value is None:
+        return
+    if value != "all" and not (value.isascii() and value.isdecimal() and int(value) > 0):
+        raise UsageError(f"--plans '{one_line(value)}': a whole number from 1, or all")
+    os.environ["CONVBENCH_PLANS"] = value
+
+
+plans_option = click.option(
+    "--plans",
+    metavar="N|all",
+    callback=_plans,
+    expose_value=False,
+    help="Plans of cudnn-graph to time for each problem, best-ranked first; default: 16.",
+)
 cache_option = click.option(
     "--cache",
     type=click.Choice(["cold", "hot", "cold-weights"]),

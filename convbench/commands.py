@@ -12,8 +12,7 @@ import click
 from convbench import registry
 from convbench.device import Device
 from convbench.errors import UsageError, one_line
-from convbench.problem import Direction, Layout, Precision, Problem
-from convbench.sizes import format_size
+from convbench.problem import Direction, Layout, Precision
 from convbench.store import Contents, read
 from convbench.suites import select
 
@@ -119,28 +118,6 @@ def export_folder(folder: Path, form: str, out: Path | None) -> None:
     from convbench.export import exported
 
     write_text(exported(_contents(folder), form), out)
-
-
-def list_algorithms_of(device: Device, problem: Problem | None) -> None:
-    """Algorithms with origin, or with what each offers for one problem."""
-    entries, broken = registry.load_all()
-    mine = [entry for entry in entries if entry.device == device.name]
-    if problem is None:
-        rows = [(entry.name, entry.device, entry.origin) for entry in entries]
-        rows += [(one.name, "", f"{one.origin}: cannot be loaded: {one.reason}") for one in broken]
-        print_table("Algorithms", ("algorithm", "device", "origin"), rows)
-        return
-    listed: list[tuple[str, ...]] = []
-    for entry in mine:
-        reason = entry.algorithm.reject(problem)
-        if reason is not None:
-            listed.append((entry.name, "", "", f"no: {reason}"))
-            continue
-        for variant in entry.algorithm.variants(problem, None):
-            own = None if variant.library_bytes is None else variant.workspace_bytes + variant.library_bytes
-            answer = f"no: {variant.refused}" if variant.refused else "yes"
-            listed.append((entry.name, variant.name, "" if variant.refused else format_size(own), answer))
-    print_table(problem.label, ("algorithm", "variant", "workspace", "supported"), listed)
 
 
 def show_suite(target: str, batch: int | None) -> None:

@@ -15,6 +15,7 @@ from convbench.api import Algorithm, Plan, Variant
 from convbench.devices import open_device
 from convbench.dtypes import storage_dtype
 from convbench.errors import one_line
+from convbench.known import known_failure
 from convbench.problem import Direction, Layout, Precision, Problem
 from convbench.reference import reference
 from convbench.verify import Bench, Questions, WrongError, ask, norm
@@ -55,15 +56,6 @@ CASES = (
 )
 TAP_CASES = ("n1c2h9w11k3r3p1", "n1c2h12w10k2r5p2")
 ADJOINT_CASES = ("n2c4h9w8k6r3p1", "n2c6h9w11k4r3u2x1p1x2d1x2g2", "n1c5h7w6k3r1")
-
-# Combinations that are known to fail, each with its reason; they are run, reported and not counted.
-KNOWN_FAILURES = {
-    (
-        "torch",
-        Direction.BWD_DATA,
-        Precision.FP16,
-    ): "oneDNN rounds partial sums to fp16: class X on some shapes",
-}
 
 
 @dataclass(frozen=True)
@@ -128,15 +120,15 @@ def check_case(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
             yield Finding("case", problem.label, variant.name, skipped=variant.refused)
             continue
         failure = _attempt(algorithm, problem, variant)
-        yield Finding("case", problem.label, variant.name, failure, known=_known(algorithm, problem))
+        yield Finding("case", problem.label, variant.name, failure, known=_known(algorithm, problem, variant))
 
 
 def _offered(algorithm: Algorithm, problem: Problem) -> list[Variant]:
     return [variant for variant in algorithm.variants(problem, None) if not variant.refused]
 
 
-def _known(algorithm: Algorithm, problem: Problem) -> str | None:
-    return KNOWN_FAILURES.get((algorithm.name, problem.direction, problem.precision))
+def _known(algorithm: Algorithm, problem: Problem, variant: Variant) -> str | None:
+    return known_failure(algorithm.name, problem, variant.name)
 
 
 def _attempt(algorithm: Algorithm, problem: Problem, variant: Variant) -> str | None:
@@ -185,7 +177,7 @@ def check_taps(algorithm: Algorithm, problem: Problem) -> Iterator[Finding]:
     for variant in _offered(algorithm, problem):
         failures = [_tap_failure(algorithm, problem, variant, tap) for tap in np.ndindex(problem.taps)]
         first = next((failure for failure in failures if failure), None)
-        yield Finding("taps", problem.label, variant.name, first, known=_known(algorithm, problem))
+        yield Finding("taps", problem.label, variant.name, first, known=_known(algorithm, problem, variant))
 
 
 def _tap_failure(

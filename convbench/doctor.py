@@ -10,7 +10,7 @@ from convbench.libcudnn_find import MissingError
 from convbench.sizes import format_size
 
 OPTIONAL = {"torch": "pip install 'convbench[torch]'", "cupy": "pip install 'convbench[cuda13]' (or cuda12)"}
-OPTIONAL |= {"cudnn": "pip install 'nvidia-cudnn-frontend<=1.26' (for cudnn-graph)"}
+OPTIONAL |= {"cudnn": "pip install 'nvidia-cudnn-frontend>=1.26,<1.27' (for cudnn-graph)"}
 
 
 def examine() -> Iterator[str]:

@@ -50,7 +50,11 @@ def _fastest(records: Iterable[Record], side: Side) -> Record | None:
     timed = [
         (one.time.median, one)
         for one in records
-        if side.holds(one.cell) and one.status is Status.OK and one.time and not below_class(one)
+        if side.holds(one.cell)
+        and (side.variant is not None or "selection" not in one.details)  # a pick is no variant of its own
+        and one.status is Status.OK
+        and one.time
+        and not below_class(one)
     ]
     return min(timed, key=lambda pair: pair[0])[1] if timed else None
 

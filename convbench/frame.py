@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from convbench.record import Record
@@ -47,8 +49,23 @@ COLUMNS = {
     "accuracy": "accuracy class",
     "deterministic": "whether two runs agreed bit for bit",
     "prepare_ms": "milliseconds before the first call",
+    "first_call_ms": "milliseconds of the first checked call, with what is loaded or compiled only then",
+    "limit_ms": "milliseconds that this machine's measured rates would need, where they are known",
+    "limit_rate": "the measured rate behind limit_ms: copy, gemm fp32, ...",
+    "clock_mhz": "median SM clock during the timed blocks",
+    "watts": "mean power of the board while it was timed",
+    "celsius": "highest temperature of the GPU while it was timed",
+    "clock_reasons": "why NVML says the clock was what it was, space-separated",
+    "enqueue_ms": "milliseconds until a call returns to the host",
+    "call_ms": "milliseconds until the result of a call is there for the host",
+    "joules": "joules per call of the whole board",
+    "joules_resolution": "the share of joules that the counter cannot resolve",
+    "selection": "heuristic or find where the variant is the library's own choice; empty for all others",
+    "picked": "the variant that this choice stands for",
+    "order": "JSON, [[variant, workspace bytes], ...]: what the library would choose, best first",
     "device": "cpu or cuda",
     "regime": "sustained or burst",
+    "cache": "what a timed call finds in cache: cold, hot, cold-weights; warm on the CPU",
     "preset": "quick, default, rigorous, or ab for an A/B test",
     "workspace_limit": "limit of the sweep in bytes, if any",
     "environment": "id of the environment record",
@@ -88,7 +105,7 @@ def _row(record: Record) -> dict[str, Any]:
     row |= {"precision": problem.precision.value, "layout": problem.layout.value}
     row |= {
         name: getattr(cell, name)
-        for name in ("algorithm", "variant", "device", "regime", "preset", "workspace_limit")
+        for name in ("algorithm", "variant", "device", "regime", "cache", "preset", "workspace_limit")
     }
     row |= {"status": record.status.value, "reason": record.reason, "flags": " ".join(record.flags)}
     row |= {
@@ -96,9 +113,10 @@ def _row(record: Record) -> dict[str, Any]:
         "key": record.key,
         "algorithm_flops": record.details.get("flops"),
     }
-    if "prepare" in record.setup:
-        row["prepare_ms"] = record.setup["prepare"] * 1e3
-    return row | _workspace(record) | _check(record) | _time(record)
+    row |= {
+        f"{name}_ms": record.setup[name] * 1e3 for name in ("prepare", "first_call") if name in record.setup
+    }
+    return row | _workspace(record) | _check(record) | _time(record) | _machine(record) | _selection(record)
 
 
 def _workspace(record: Record) -> dict[str, Any]:
@@ -134,3 +152,28 @@ def _time(record: Record) -> dict[str, Any]:
         "figure": time.figure,
         "gflops": gflops,
     }
+
+
+def _machine(record: Record) -> dict[str, Any]:
+    """What stands beside the time; each part only where the device tells it."""
+    row: dict[str, Any] = {}
+    if record.time and record.time.clocks:
+        row["clock_mhz"] = median(record.time.clocks) / 1e6
+    if limit := record.limit:
+        row |= {"limit_ms": limit.seconds * 1e3, "limit_rate": limit.rate}
+    if board := record.board:
+        row |= {"watts": board.watts, "celsius": board.celsius, "clock_reasons": " ".join(board.reasons)}
+    if host := record.host:
+        row |= {"enqueue_ms": host.enqueue * 1e3, "call_ms": host.call * 1e3}
+    if energy := record.energy:
+        row |= {"joules": energy.joules, "joules_resolution": energy.resolution}
+    return row
+
+
+def _selection(record: Record) -> dict[str, Any]:
+    """Details may hold anything, so that only text counts as a choice."""
+    selection = record.details.get("selection")
+    if not isinstance(selection, str) or not selection:
+        return {"selection": ""}
+    order = json.dumps(record.details.get("order"))
+    return {"selection": selection, "picked": str(record.details.get("picked") or ""), "order": order}

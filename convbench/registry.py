@@ -16,7 +16,7 @@ from typing import Any
 from convbench.api import Algorithm
 from convbench.errors import UsageError, one_line, unknown
 
-BUILT_IN = ("direct", "im2col", "fft", "winograd", "torch", "cudnn")
+BUILT_IN = ("direct", "im2col", "fft", "winograd", "torch", "cudnn", "cudnn_graph")
 GROUP = "convbench.algorithms"
 
 

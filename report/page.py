@@ -33,10 +33,14 @@ HEADINGS = {
     "networks": "Networks",
     "limits": "Workspace limits",
     "layers": "Layer by layer",
+    "algorithms": "Algorithm, workspace and time",
+    "selection": "What the library's choice costs",
+    "machine": "Limits, clocks and power",
     "accuracy": "Accuracy",
     "coverage": "Coverage",
 }
-FOLDED = ("layers", "accuracy")
+FOLDED = ("layers", "algorithms", "selection", "machine", "accuracy")
+OPTIONAL = ("selection", "machine")  # not every device or library has something to say
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def render(contents: Contents, plots: dict[str, list[Plot]], limits: Sequence[in
         Section(name, heading, make[name](), plots.get(name, []), name in FOLDED)
         for name, heading in HEADINGS.items()
     ]
+    sections = [one for one in sections if one.name not in OPTIONAL or any(t.rows for t in one.tables)]
     cells = cells_frame(contents)
     floors = {one.environment: one.floor for one in noise(contents)}
     return _template().render(

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 # Accuracy classes that meet what a precision asks for; X never does, and T under fp32 is a dropped class.
 RANKED = {"fp64": "D", "fp32": "SF", "tf32": "SFT", "fp16": "H", "bf16": "B"}
 NOTHING = "Nothing to rank: no cell is ok with the accuracy its precision asks for; the coverage says why."
+CHOICE = "a library's own choice among variants that are ranked by name; the view selection shows it"
 
 
 _IDENTITY = (
-    "problem", "direction", "precision", "layout", "algorithm", "variant", "device", "regime", "preset",
-    "environment",
+    "problem", "direction", "precision", "layout", "algorithm", "variant", "device", "cache", "regime",
+    "preset", "environment",
 )  # fmt: skip
 
 
@@ -123,11 +124,11 @@ def rankings(cells: pd.DataFrame, layers: pd.DataFrame) -> list[Ranking]:
     asked: dict[Scope, set[tuple[str, str]]] = defaultdict(set)
     several = len({row.environment for row in rows}) > 1
     for row in rows:
-        scope = Scope(*(str(getattr(row, name)) for name in Scope._fields))
+        scope = _scope(row)
         asked[scope._replace(figure="")].add((row.problem, row.direction))
         if unranked(row) is None:
             ranking = found.setdefault(scope, Ranking(scope, _label(scope, several)))
-            ranking.cells[row.problem, row.direction].append(_entry(row))
+            ranking.cells[row.problem, row.direction].append(entry_of(row))
     lines = layer_lines(layers, [row.problem for row in rows])
     for scope, ranking in found.items():
         _complete(ranking, lines, asked[scope._replace(figure="")])
@@ -154,8 +155,21 @@ def split(cells: pd.DataFrame, layers: pd.DataFrame) -> list[pd.DataFrame]:
     return parts or [cells]
 
 
+def rows_of(cells: pd.DataFrame, scope: Scope) -> list[Any]:
+    """The rows of one scope; a cell without a figure belongs to every figure's."""
+    place = scope._replace(figure="")
+    rows = [row for row in current(cells) if _scope(row)._replace(figure="") == place]
+    return [row for row in rows if not isinstance(row.figure, str) or row.figure == scope.figure]
+
+
 def unranked(row: Any) -> str | None:
     """Why a cell is not ranked, or None."""
+    reason = unfit(row)
+    return CHOICE if reason is None and row.selection else reason
+
+
+def unfit(row: Any) -> str | None:
+    """Why the figure of a cell cannot stand beside others, or None."""
     if row.status != Status.OK:
         return str(row.reason)
     allowed, accuracy = RANKED.get(row.precision, ""), str(row.accuracy)
@@ -176,6 +190,10 @@ def current(cells: pd.DataFrame) -> list[Any]:
     return list(latest.values())
 
 
+def _scope(row: Any) -> Scope:
+    return Scope(*(str(getattr(row, name)) for name in Scope._fields))
+
+
 def _scope_rows(cells: pd.DataFrame) -> Iterable[tuple[Any, ...]]:
     return cells[list(Scope._fields)].itertuples(index=False, name=None)
 
@@ -185,7 +203,7 @@ def _label(scope: Scope, several_environments: bool) -> str:
     return ", ".join(dict.fromkeys(part for part in parts if part))
 
 
-def _entry(row: Any) -> Entry:
+def entry_of(row: Any) -> Entry:
     known = row.workspace_known is True or row.workspace_known == 1
     return Entry(
         problem=row.problem,

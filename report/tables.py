@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +30,7 @@ class Table:
     totals  how many rows at the end sum up the others
     quiet   columns that qualify the others and may be set in a lighter colour
     detail  columns that a terminal has no room for; page, Markdown and CSV show them
+    whole   columns of names that a terminal folds where it would cut others
     """
 
     title: str
@@ -40,6 +41,7 @@ class Table:
     totals: int = 0
     quiet: frozenset[str] = frozenset()
     detail: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -56,6 +58,17 @@ def clean(text: str) -> str:
     line = " ".join(text.split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+
+
+def trimmed(table: Table) -> Table:
+    """The table without columns in which nothing stands."""
+    kept = [j for j in range(len(table.columns)) if any(row[j] not in ("", MISSING) for row in table.rows)]
+    return replace(
+        table,
+        columns=tuple(table.columns[j] for j in kept),
+        rows=[tuple(row[j] for j in kept) for row in table.rows],
+        best=frozenset((i, kept.index(j)) for i, j in table.best),
+    )
 
 
 def significant(value: float | None, digits: int = 3) -> str:
@@ -99,7 +112,9 @@ def rich_table(table: Table) -> rich.table.Table:
     for j in columns:
         style = "dim" if table.columns[j] in table.quiet else None
         side: Literal["left", "right"] = "right" if table.numeric[j] else "left"
-        shown.add_column(Text(clean(table.columns[j])), justify=side, style=style, no_wrap=table.numeric[j])
+        overflow: Literal["fold", "ellipsis"] = "fold" if table.columns[j] in table.whole else "ellipsis"
+        head = Text(clean(table.columns[j]))
+        shown.add_column(head, justify=side, style=style, no_wrap=table.numeric[j], overflow=overflow)
     for i, row in enumerate(table.rows):
         if i == len(table.rows) - table.totals:
             shown.add_section()

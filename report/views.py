@@ -12,15 +12,20 @@ from convbench.store import Contents
 
 from .evidence import accuracy, coverage, environment, noise, noise_line
 from .limits import DEFAULT_LIMITS, by_limit
+from .machine import machine
+from .selection import selection
 from .tables import Table
 from .totals import by_layer, by_network
+from .variants import algorithms
 from .winners import tally, winners
 
 __all__ = [
-    "VIEWS", "accuracy", "by_layer", "by_limit", "by_network", "coverage", "environment", "makers",
-    "noise", "noise_line", "tables_of", "tally", "winners",
+    "VIEWS", "accuracy", "algorithms", "by_layer", "by_limit", "by_network", "coverage", "environment",
+    "machine", "makers", "noise", "noise_line", "selection", "tables_of", "tally", "winners",
 ]  # fmt: skip
-VIEWS = ("winners", "limits", "networks", "layers", "accuracy", "coverage")
+VIEWS = (
+    "winners", "limits", "networks", "layers", "algorithms", "selection", "machine", "accuracy", "coverage",
+)  # fmt: skip
 
 
 def tables_of(
@@ -45,6 +50,9 @@ def makers(contents: Contents, limits: Sequence[int]) -> Mapping[str, Callable[[
         "limits": partial(by_limit, cells, layers, limits),
         "networks": partial(by_network, cells, layers),
         "layers": lambda: [table for direction in run for table in by_layer(cells, layers, direction)],
+        "algorithms": partial(algorithms, cells, layers, floors),
+        "selection": partial(selection, cells, layers, limits, floors),
+        "machine": partial(machine, cells, layers),
         "accuracy": lambda: [accuracy(cells)],
         "coverage": lambda: [coverage(cells)],
     }

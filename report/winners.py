@@ -35,7 +35,7 @@ def winners(
 
     `floors` gives the noise floor of each environment, below which no lead is called clear.
     """
-    tables = [_winners(ranking, _floor(ranking, floors)) for ranking in rankings(cells, layers)]
+    tables = [_winners(ranking, floor_of(ranking, floors)) for ranking in rankings(cells, layers)]
     return tables or [Table("Winners", WINNERS, [], NOTHING)]
 
 
@@ -43,7 +43,7 @@ def tally(
     cells: pd.DataFrame, layers: pd.DataFrame, floors: Mapping[str, float] | None = None
 ) -> list[Table]:
     """How often each algorithm wins: the winners in one glance."""
-    tables = [_tally(ranking, _floor(ranking, floors)) for ranking in rankings(cells, layers)]
+    tables = [_tally(ranking, floor_of(ranking, floors)) for ranking in rankings(cells, layers)]
     return tables or [Table("Wins", ("algorithm", "wins", "clear"), [], NOTHING)]
 
 
@@ -63,9 +63,8 @@ def _winner(ranking: Ranking, layer: Layer, direction: str, floor: float) -> tup
         return (*head, *[MISSING] * (len(WINNERS) - len(head)))
     best, second = found[0], found[1] if len(found) > 1 else None
     figures = significant(best.ms), interval(best), significant(best.gflops), workspace(best)
-    accuracy = f"{best.accuracy} {best.error:.1e}" if best.error is not None else best.accuracy
-    runner_up = (second.name, _factor(best, second, floor)) if second else (MISSING, MISSING)
-    return (*head, best.name, *figures, accuracy, *runner_up, best.flags)
+    runner_up = (second.name, factor(best, second, floor)) if second else (MISSING, MISSING)
+    return (*head, best.name, *figures, accuracy(best), *runner_up, best.flags)
 
 
 def interval(entry: Entry) -> str:
@@ -78,7 +77,12 @@ def workspace(entry: Entry) -> str:
     return f"{'' if entry.known else '≥ '}{format_size(entry.workspace)}"
 
 
-def _factor(best: Entry, second: Entry, floor: float) -> str:
+def accuracy(entry: Entry) -> str:
+    return entry.accuracy if entry.error is None else f"{entry.accuracy} {entry.error:.1e}"
+
+
+def factor(best: Entry, second: Entry, floor: float) -> str:
+    """How often as long the second takes; ≈ where the order may be chance."""
     mark = "" if _leads(best, second, floor) else "≈ "
     return f"{mark}{significant(second.ms / best.ms)}"
 
@@ -88,7 +92,7 @@ def _leads(best: Entry, other: Entry, floor: float) -> bool:
     return not (best.overlaps(other) or other.ms <= best.ms * (1 + floor))
 
 
-def _floor(ranking: Ranking, floors: Mapping[str, float] | None) -> float:
+def floor_of(ranking: Ranking, floors: Mapping[str, float] | None) -> float:
     return (floors or {}).get(ranking.scope.environment, 0.0)
 
 

@@ -14,6 +14,7 @@ from strategies import problems
 from convbench import conformance, registry
 from convbench.api import Algorithm, Direction, Layout, Plan, Precision, Problem, Variant
 from convbench.conformance import check_adjoint, check_case, check_taps, solve
+from convbench.known import known_failure
 
 ENTRIES = registry.select("cpu")
 NAMES = [entry.name for entry in ENTRIES]
@@ -186,3 +187,15 @@ def test_solve_gives_the_result() -> None:
         [6, 9, 6],
         [4, 6, 4],
     ]
+
+
+def test_a_known_failure_covers_no_more_than_it_says() -> None:
+    padded = Problem.parse("n2c3h8w7k4r3p0.1x2.0", direction="bwd-filter")
+    even = Problem.parse("n2c3h8w7k4r3p1", direction="bwd-filter")
+    assert known_failure("cudnn-graph", padded, "eng20_k2=6_k3=0")
+    assert known_failure("cudnn-graph", padded, "eng200") is None
+    assert known_failure("cudnn-graph", even, "eng20_k2=6_k3=0") is None
+    assert known_failure("cudnn", padded, "eng20") is None
+    half = even.with_(direction=Direction.BWD_DATA, precision=Precision.FP16)
+    assert known_failure("cudnn", half, "ALGO_0+fma") and known_failure("cudnn", half, "ALGO_1") is None
+    assert known_failure("cudnn", half.with_(precision=Precision.FP32), "ALGO_0") is None
