@@ -27,7 +27,9 @@ from . import cudnn_select as select
 
 VARIABLE, DEFAULT = "CONVBENCH_PLANS", 16
 ROUNDING = frozenset({"DOWN_CONVERT_INPUTS", "REDUCED_PRECISION_REDUCTION"})
-FLOAT_SCALES = "fp64: nvidia-cudnn-frontend hands over a 32-bit 1.0f as the scale, which cuDNN reads as 64 bits: 5.3e-315"
+FLOAT_SCALES = (
+    "fp64: nvidia-cudnn-frontend hands over the scale 1.0f, which cuDNN reads as 64 bits: results x 5.3e-315"
+)
 # Notes that a precision rules out. 16-bit plans carry theirs in the record, and accuracy classes judge them.
 BARRED = {Precision.FP32: ROUNDING | {"TENSOR_CORE"}, Precision.TF32: ROUNDING}
 
