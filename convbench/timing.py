@@ -37,7 +37,7 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("quick", 6, 6, 0.004),
+        Preset("quick", 6, 6, 0.004, budget_seconds=5.0),
         Preset("default", 10, 30),
         Preset("ab", 15, 30),
         Preset("rigorous", 20, 30),
