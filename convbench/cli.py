@@ -161,6 +161,9 @@ def run(targets: Sequence[str], **options: Any) -> int:
 @click.option("--layout", "layouts", multiple=True, default=["all"])
 @device_option
 @threads_option
+@plans_option
+@click.option("--matrix", is_flag=True, help="What is covered: directions, precisions, layouts, and reasons.")
+@format_option
 def verify(
     names: Sequence[str],
     directions: Sequence[str],
@@ -168,13 +171,15 @@ def verify(
     layouts: Sequence[str],
     device: str | None,
     threads: int | None,
+    matrix: bool,
+    form: str,
 ) -> int:
     """The conformance suite against algorithms, also a plug-in's; exit code 1 if any check fails."""
     opened = open_device(device, threads)
     from convbench.commands import verify_algorithms
 
     kinds = members(Direction, directions), members(Precision, precisions), members(Layout, layouts)
-    return verify_algorithms(opened, words(names), *kinds, notice=why(device))
+    return verify_algorithms(opened, words(names), *kinds, form=form, matrix=matrix, notice=why(device))
 
 
 @cli.command()

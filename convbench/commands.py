@@ -56,26 +56,31 @@ def verify_algorithms(
     precisions: tuple[Precision, ...],
     layouts: tuple[Layout, ...],
     *,
+    form: str,
+    matrix: bool,
     notice: str,
 ) -> int:
     """Run the conformance suite and print what failed; 1 if anything did."""
     from convbench.conformance import check_all
+    from convbench.matrix import Matrix, tables
+    from convbench.report.tables import Table
 
-    rows, failed = [], False
+    rows, matrices, failed = [], [], False
     entries = registry.select(device.name, names)
     tell(notice)
     for entry in entries:
+        matrices.append(Matrix(entry.name))
         counts = {"passed": 0, "failed": 0, "known": 0, "skipped": 0}
         for finding in check_all(entry.algorithm, directions, precisions, layouts):
             counts[finding.outcome] += 1
+            matrices[-1].add(finding)
             if finding.outcome == "failed":
                 where = " ".join(part for part in (entry.name, finding.variant, finding.problem) if part)
                 click.echo(f"{where}: {finding.check}: {finding.failure}")
         rows.append((entry.name, entry.origin, *map(str, counts.values())))
         failed = failed or counts["failed"] > 0
-    print_table(
-        "Conformance", ("algorithm", "origin", "passed", "failed", "known failures", "rejected"), rows
-    )
+    columns = ("algorithm", "origin", "passed", "failed", "known failures", "rejected")
+    print_tables([Table("Conformance", columns, rows), *(tables(matrices) if matrix else [])], form)
     return int(failed)
 
 
