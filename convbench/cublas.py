@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from convbench import libcublas
 from convbench.dtypes import storage_dtype
+from convbench.libcublas import DEFAULT_ALGORITHM, FAST_TF32, SUM_FP32, SUM_FP64, TYPES
 from convbench.problem import Precision
 
-# cudaDataType and cublasComputeType_t
-DATA = {Precision.FP64: 1, Precision.FP32: 0, Precision.TF32: 0, Precision.FP16: 2, Precision.BF16: 14}
-COMPUTE = {Precision.FP64: 70, Precision.FP32: 68, Precision.TF32: 77, Precision.FP16: 68, Precision.BF16: 68}
-DEFAULT_ALGORITHM = -1
+COMPUTE = {Precision.FP64: SUM_FP64, Precision.TF32: FAST_TF32}
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class Gemm:
 def gemm(m: int, n: int, k: int, precision: Precision, seed: int = 1) -> Gemm:
     """fp16 and bf16 sum in fp32; fp32 is strict, tf32 may use the tensor cores."""
     import cupy
-    from cupy.cuda import device
-    from cupy_backends.cuda.libs import cublas
 
     dtype = storage_dtype(precision)
     rng = cupy.random.default_rng(seed)
@@ -40,13 +37,13 @@ def gemm(m: int, n: int, k: int, precision: Precision, seed: int = 1) -> Gemm:
     c = cupy.empty((m, n), dtype)
     scale = np.float64 if precision is Precision.FP64 else np.float32
     alpha, beta = np.array(1, scale), np.array(0, scale)
-    kind, handle = DATA[precision], device.get_cublas_handle()
+    kind, compute = TYPES[dtype.name], COMPUTE.get(precision, SUM_FP32)
+    libcublas.current()  # allocates its workspace
 
     def launch() -> None:
-        cublas.setStream(handle, cupy.cuda.get_current_stream().ptr)
-        cublas.gemmEx(
-            handle, 0, 0, n, m, k, alpha.ctypes.data, b.data.ptr, kind, n, a.data.ptr, kind, k,
-            beta.ctypes.data, c.data.ptr, kind, n, COMPUTE[precision], DEFAULT_ALGORITHM,
+        libcublas.current().call(
+            "cublasGemmStridedBatchedEx", 0, 0, n, m, k, alpha.ctypes.data, b.data.ptr, kind, n, 0,
+            a.data.ptr, kind, k, 0, beta.ctypes.data, c.data.ptr, kind, n, 0, 1, compute, DEFAULT_ALGORITHM,
         )  # fmt: skip
 
     return Gemm(launch, 2 * m * n * k)

@@ -16,7 +16,11 @@ from typing import Any
 from convbench.api import Algorithm
 from convbench.errors import UsageError, one_line, unknown
 
-BUILT_IN = ("direct", "im2col", "fft", "winograd", "torch", "cudnn", "cudnn_graph")
+BUILT_IN = (
+    *("direct", "im2col", "fft", "winograd"),
+    *("cuda_direct", "cuda_im2col", "cuda_fft", "cuda_winograd"),
+    *("torch", "cudnn", "cudnn_graph"),
+)
 GROUP = "convbench.algorithms"
 
 

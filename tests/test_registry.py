@@ -40,8 +40,8 @@ def test_a_plug_in_may_be_an_object_a_class_or_several(plug_in: PlugIn) -> None:
 
 
 def test_the_same_name_on_another_device_is_no_clash(plug_in: PlugIn) -> None:
-    plug_in(gpu=Correct("direct", device="cuda"))
-    assert "direct" in algorithms("cuda") and broken() == {}
+    plug_in(gpu=Correct("mine", device="cuda"), here=Correct("mine"))
+    assert "mine" in algorithms("cuda") and "mine" in algorithms("cpu") and broken() == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+// Complex numbers, and the matrices that spectra are stored in.
+#pragma once
+#include "gpu.cuh"
+
+using Element = ELEMENT; // of the tensors
+using Real = Sum<Element>::type;
+
+struct alignas(2 * sizeof(Real)) Complex {
+    Real x, y;
+};
+
+__device__ constexpr Complex operator+(Complex a, Complex b) { return {a.x + b.x, a.y + b.y}; }
+__device__ constexpr Complex operator-(Complex a, Complex b) { return {a.x - b.x, a.y - b.y}; }
+__device__ constexpr Complex operator*(Complex a, Complex b) {
+    return {a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x};
+}
+__device__ constexpr Complex operator*(Real a, Complex b) { return {a * b.x, a * b.y}; }
+__device__ constexpr Complex conj(Complex a) { return {a.x, -a.y}; }
+__device__ constexpr Complex times_i(Complex a) { return {-a.y, a.x}; }
+__device__ constexpr Complex minus_i(Complex a) { return {a.y, -a.x}; }
+
+// One matrix a frequency; lane = row * columns + column. Strides in complex numbers. Imaginary parts are
+// stored times `sign`: -1 for the conjugate.
+//
+// A real product of twice the size does a complex one if every row w of one operand is followed, `twin`
+// later, by i w: (re, im) is then (re, im) . (re, im) of conj(w) or w. Products of two plain operands come
+// out as rows u and v of real parts, (re re', re im') and (im re', im im'): conj(a) b = u - i v. Else `twin`
+// is 0.
+//
+// Spectra in fp16 are scaled by a power of two. `high` is where they are; where three products of halves
+// stand for one of fp32, what rounding left over is at `low`, and the same again at `again`, else those are
+// negative.
+struct Matrix {
+    long long row, twin, high, low, again;
+    int frequency, columns, sign;
+    int bits, other_bits; // log2 of the largest spectrum of numbers up to 1: of this tensor, and of the other
+};
+
+__device__ __forceinline__ long long offset(const Matrix &matrix, int lane) {
+    return lane / matrix.columns * matrix.row + lane % matrix.columns;
+}
+
+__device__ __forceinline__ long long plane(const Matrix &matrix, int frequency) {
+    return frequency * (long long)matrix.frequency;
+}
+
+// ---- numbers as they are stored ---------------------------------------------------------------------------
+
+// Where a lane's numbers go: whole, or as one or two halves.
+struct Single {
+    static constexpr bool twins = false; // always
+    Complex *at;
+    __device__ Single(Complex *to, const Matrix &) : at(to) {}
+    __device__ __forceinline__ void store(long long offset, Complex value) const { at[offset] = value; }
+};
+
+template <int COUNT>
+struct Split {
+    static constexpr bool twins = true;
+    __half2 *high, *low, *again;
+    __device__ Split(__half2 *to, const Matrix &matrix)
+        : high(to + matrix.high), low(to + matrix.low), again(to + matrix.again) {}
+
+    __device__ __forceinline__ void store(long long offset, Complex value) const {
+        const __half2 rounded = __floats2half2_rn(value.x, value.y);
+        const float2 kept = __half22float2(rounded);
+        high[offset] = rounded;
+        if (COUNT == 1)
+            return;
+        again[offset] = rounded;
+        low[offset] = __floats2half2_rn(value.x - kept.x, value.y - kept.y);
+    }
+};
+
+template <bool TWIN, class Target>
+__device__ __forceinline__ void put(const Target &to, const Matrix &matrix, long long offset, Complex value) {
+    value.y *= Real(matrix.sign);
+    to.store(offset, value);
+    if (TWIN && (Target::twins || matrix.twin))
+        to.store(offset + matrix.twin, times_i(value));
+}
+
+template <bool TWIN>
+__device__ __forceinline__ Complex get(const Complex *from, const Matrix &matrix) {
+    return TWIN && matrix.twin ? *from + minus_i(from[matrix.twin]) : *from;
+}
+
+// The power of two that brings numbers below 2^bits * peak into fp16, to 2^15 at most; its inverse is no
+// subnormal.
+__device__ __forceinline__ float power(unsigned peak, int bits) {
+    const int exponent = 15 - bits - (int(peak >> 23) - 126);
+    return __int_as_float(min(max(exponent, -126), 126) + 127 << 23);
+}

@@ -1,0 +1,47 @@
+"""Small cases of the conformance suite for compute-sanitizer, without the pool that would hide bad addresses.
+
+compute-sanitizer --tool memcheck python tests/sanitize.py direct im2col fft winograd
+compute-sanitizer --tool racecheck python tests/sanitize.py direct im2col fft winograd
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+
+from convbench import registry
+from convbench.api import Direction, Layout, Precision, Problem
+from convbench.conformance import check_case
+
+CASES = (
+    "n1c3h8w6k8r3s5p1x2g3",
+    "n2c3h7w9k4r3p1",
+    "n1c5h8w6k7r3",
+    "n2c4h9w12k6r3s2u2x3p1x0",
+    "n2c6h9w7k6r3p1g6",
+    "n1c2h5w4k3r2p2x3",
+    "n2c3h8w7k4r3p0.1x2.0",
+    "n1c3h19w17k4r7u2p3",
+)
+PRECISIONS = (Precision.FP32, Precision.FP16)
+
+
+def main(names: list[str]) -> int:
+    import cupy
+
+    cupy.cuda.set_allocator(None)
+    failures = runs = 0
+    for entry in registry.select("cuda", names):
+        for text, direction, precision, layout in product(CASES, Direction, PRECISIONS, Layout):
+            problem = Problem.parse(text, direction=direction, precision=precision, layout=layout)
+            for finding in check_case(entry.algorithm, problem):
+                runs += finding.skipped is None
+                if finding.failure:
+                    failures += 1
+                    print(entry.name, finding.variant, finding.problem, finding.failure)
+    print(f"{runs} variants checked, {failures} failures")
+    return int(failures > 0 or runs == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

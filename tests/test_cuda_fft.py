@@ -1,0 +1,297 @@
+"""The FFT on CUDA: kernels and plans by the emulator, geometry and memory by themselves."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+from convbench.algorithms import cuda_fft_form, gpu_fft
+from convbench.algorithms.cuda_fft import CudaFFT, sources
+from convbench.algorithms.cuda_fft_form import Square, forms
+from convbench.algorithms.cuda_fft_spectra import blocks, places
+from emulator import Emulated, failures
+from emulator.cupy import PROPERTIES
+
+from convbench.conformance import (
+    ADJOINT_CASES,
+    CASES,
+    TAP_CASES,
+    check_adjoint,
+    check_taps,
+    questions,
+    solve,
+)
+from convbench.problem import Direction, Layout, Precision, Problem
+from convbench.reference import reference
+
+pytest_plugins = ("emulator.plugin",)
+ALL_DIRECTIONS = pytest.mark.parametrize("direction", Direction)
+
+# Everything plain; stride and dilation with groups by threads; groups by matrix products; one small image.
+OTHER_CASES = ("n2c16h24w20k32r3p1", "n2c4h9w8k8r3u2p1d2x1g2", "n2c32h9w8k64r3p1g2", "n1c2h2w3k3r5p2")
+STRICT = 3e-6  # class S
+
+
+def relative(problem: Problem, name: str, a: np.ndarray, b: np.ndarray) -> float:
+    """The error of one variant on these operands."""
+    algorithm = Emulated(CudaFFT())
+    variant = next(v for v in algorithm.variants(problem, None) if v.name == name)
+    answer = reference(problem, a, b)
+    found = solve(algorithm, problem, variant, a, b)
+    return float(np.linalg.norm(found - answer) / np.linalg.norm(answer))
+
+
+# ---- results -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("text", CASES)
+def test_every_variant_is_right(text: str, direction: Direction) -> None:
+    problem = Problem.parse(text, direction=direction)
+    if CudaFFT().reject(problem) is None:
+        assert not failures(CudaFFT(), problem, problem.with_(layout=Layout.NHWC))
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("precision", [p for p in Precision if p is not Precision.FP32])
+@pytest.mark.parametrize("text", OTHER_CASES)
+def test_other_precisions_are_right(text: str, precision: Precision, direction: Direction) -> None:
+    assert not failures(CudaFFT(), Problem.parse(text, direction=direction, precision=precision))
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("text", ["n1c2h70w66k2r3p1", "n1c1h90w40k2r18s5p1", "n1c2h20w100k2r3s9d2x1"])
+def test_large_tiles_are_right(text: str, direction: Direction) -> None:
+    problem = Problem.parse(text, direction=direction, layout=Layout.NHWC)
+    assert any(form.tile >= 64 for form in forms(problem).values())
+    assert not failures(CudaFFT(), problem)
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("text", ["n2c1h26w31k1r2s2p0.6x4.2d3x2", "n1c2h29w14k1r3s4p9.0x1.5u1x2flip"])
+def test_padding_may_be_wider_than_the_filter(text: str, direction: Direction) -> None:
+    assert not failures(CudaFFT(), Problem.parse(text, direction=direction))
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+def test_parts_of_the_batch_are_right(direction: Direction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks that do not divide the batch, and products of more tiles than are summed at once."""
+    monkeypatch.setattr(cuda_fft_form, "CACHED", 0)
+    for module, name in (("cuda_fft_products", "LONGEST"), ("cuda_fft_products", "LONGEST_HALVES")):
+        monkeypatch.setattr(f"convbench.algorithms.{module}.{name}", 3)
+    problem = Problem.parse("n9c2h18w7k3r3p1", direction=direction)
+    assert {form.images for form in forms(problem).values()} == {9, 3, 1}
+    assert not failures(CudaFFT(), problem)
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("text", ["n2c48h10k8r5p2", "n24c4h16k4r3p1"])
+def test_fp32_is_strict_in_every_variant(text: str, direction: Direction) -> None:
+    problem = Problem.parse(text, direction=direction)
+    operands = questions(problem).dense.operands
+    names = [variant.name for variant in CudaFFT().variants(problem, None)]
+    assert {"tile16", "tile16_3xfp16", "whole"} <= set(names)
+    errors = {name: relative(problem, name, *operands) for name in names}
+    assert max(errors.values()) < STRICT / 3, errors
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("text", TAP_CASES)
+def test_every_tap_counts(text: str) -> None:
+    for direction in Direction:
+        findings = list(check_taps(Emulated(CudaFFT()), Problem.parse(text, direction=direction)))
+        assert findings
+        assert [finding for finding in findings if finding.failure] == []
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("text", ADJOINT_CASES)
+def test_directions_are_adjoint(text: str) -> None:
+    findings = list(check_adjoint(Emulated(CudaFFT()), Problem.parse(text)))
+    assert [finding.failure for finding in findings if finding.skipped is None] in ([None], [])
+
+
+# ---- scaled halves -----------------------------------------------------------------------------------------
+
+SPLIT = Problem.parse("n2c6h12w9k5r3p1")
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("exponents", [(-90, 20), (40, 60), (0, -100)])
+def test_halves_follow_the_size_of_operands(direction: Direction, exponents: tuple[int, int]) -> None:
+    """Powers of two in, powers of two out, bit for bit: nothing overflows, nothing is lost."""
+    problem = SPLIT.with_(direction=direction)
+    algorithm = Emulated(CudaFFT())
+    variant = next(v for v in algorithm.variants(problem, None) if v.name == "tile16_3xfp16")
+    a, b = questions(problem).dense.operands
+    plain = solve(algorithm, problem, variant, a, b)
+    scaled = solve(
+        algorithm, problem, variant, *(np.ldexp(x, e) for x, e in zip((a, b), exponents, strict=True))
+    )
+    assert (np.ldexp(plain, sum(exponents)) == scaled).all()
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("spread", [0, 8, 14])
+def test_halves_keep_their_digits_where_channels_differ(spread: int) -> None:
+    """Channels that are small in x and large in w."""
+    a, b = questions(SPLIT).dense.operands
+    sizes = np.linspace(-spread, spread, SPLIT.c, dtype=int) // 2
+    a, b = np.ldexp(a, -sizes[:, None, None]), np.ldexp(b, sizes[:, None, None])
+    assert relative(SPLIT, "tile16_3xfp16", a, b) < STRICT / 3
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("which", [0, 1])
+def test_zeros_give_zeros(direction: Direction, which: int) -> None:
+    problem = SPLIT.with_(direction=direction)
+    operands = [operand.copy() for operand in questions(problem).dense.operands]
+    operands[which][...] = 0
+    algorithm = Emulated(CudaFFT())
+    for variant in algorithm.variants(problem, None):
+        assert (solve(algorithm, problem, variant, *operands) == 0).all(), variant.name
+
+
+@pytest.mark.usefixtures("emulated")
+def test_large_fp16_operands_do_not_overflow() -> None:
+    problem = SPLIT.with_(precision=Precision.FP16)
+    a, b = (operand.copy() for operand in questions(problem).dense.operands)
+    a[...] = np.where(a > 0, 6e4, -6e4)
+    assert relative(problem, "tile16", a, (b / 64).astype(np.float16)) < 6e-4
+
+
+# ---- what is offered ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "direction", "tiles"),
+    [
+        ("n128c3h128k96r11", "fwd", {32, 64, 128}),
+        ("n128c64h64k128r9", "fwd", {32, 64}),
+        ("n128c128h32k128r9", "bwd-data", {32}),  # what wraps around is zero on both sides
+        ("n128c128h16k128r7", "bwd-filter", {16}),
+        ("n64c64h224k64r3p1", "fwd", {16, 32, 64}),
+        ("n1c1h300k1r70", "fwd", set()),
+    ],
+)
+def test_tiles_are_from_twice_the_filter_up_to_the_image(text: str, direction: str, tiles: set[int]) -> None:
+    found = forms(Problem.parse(text, direction=direction))
+    assert {form.tile for form in found.values() if isinstance(form, Square)} == tiles
+    assert "whole" in found
+
+
+@ALL_DIRECTIONS
+@pytest.mark.parametrize("text", CASES)
+def test_every_result_lies_in_one_tile(text: str, direction: Direction) -> None:
+    """Steps of all tiles cover the result, and none is longer than what a circular product leaves right."""
+    problem = Problem.parse(text, direction=direction)
+    for form in forms(problem).values():
+        for axis, (wide, narrow) in enumerate(form.cuts):
+            assert wide.count == narrow.count
+            assert narrow.step * narrow.count >= -(-narrow.size // narrow.parts)
+            assert narrow.step <= form.sizes[axis] - form.taps[axis] + 1 or wide.count == 1
+
+
+def test_workspace_is_what_the_spectra_take() -> None:
+    """By hand: 130 frequencies of 8 bytes; 2 images x 4 tiles of 8 and 16 channels, and 16 x 8 filters."""
+    problem = Problem.parse("n2c8h28k16r3p1")
+    found = forms(problem)
+    tiles, filters = 2 * 2 * 2, 8 * 16
+    assert blocks(found["tile16"]) == {
+        "x": 130 * 8 * tiles * 8,
+        "w": 130 * 8 * filters,
+        "y": 130 * 8 * tiles * 16,
+    }
+    split = blocks(found["tile16_3xfp16"])  # three halves for each number of a factor, filters twice
+    assert split["x"] == 130 * 12 * tiles * 8
+    assert split["w"] == 130 * 2 * 12 * filters
+    assert split["y"] == 130 * 8 * tiles * 16
+    assert blocks(found["tile16_chunk1"])["x"] == 130 * 8 * tiles * 8 // 2
+
+
+@ALL_DIRECTIONS
+def test_blocks_follow_each_other_aligned(direction: Direction) -> None:
+    for form in forms(Problem.parse("n3c5h17w9k7r3p1", direction=direction)).values():
+        if not form.tile:
+            continue
+        sizes, starts = blocks(form), places(form)
+        assert list(starts) == [*sizes, "end"]
+        assert all(start % 256 == 0 for start in starts.values())
+        ends = list(starts.values())[1:]
+        assert all(
+            starts[name] + size <= end < starts[name] + size + 256
+            for (name, size), end in zip(sizes.items(), ends, strict=True)
+        )
+
+
+@pytest.mark.usefixtures("emulated")
+def test_workspace_is_known_before_anything_runs_and_shrinks_with_the_batch() -> None:
+    variants = {v.name: v for v in CudaFFT().variants(Problem.parse("n64c16h56k16r3p1"), None)}
+    for name in ("tile16", "tile16_3xfp16", "whole"):
+        chunks = [v.workspace_bytes for key, v in variants.items() if key.partition("_chunk")[0] == name]
+        assert len(chunks) > 1
+        assert chunks == sorted(chunks, reverse=True)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_the_work_area_of_cufft_is_part_of_the_workspace() -> None:
+    form = forms(Problem.parse("n2c3h9w8k4r3"))["whole"]
+    assert (
+        blocks(form)["work"]
+        == max(
+            plan.work_bytes
+            for plan in (gpu_fft.transforms(form.sizes, 24, "float32", inverse) for inverse in (False, True))
+        )
+        > 0
+    )
+
+
+@pytest.mark.usefixtures("emulated")
+def test_without_cufft_only_whole_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise gpu_fft.CufftError("cuFFT cannot be loaded (gone); pip install nvidia-cufft")
+
+    monkeypatch.setattr(gpu_fft, "library", missing)
+    refused = {v.name: v.refused for v in CudaFFT().variants(Problem.parse("n1c3h9w8k4r3"), None)}
+    assert "pip install" in refused["whole"]
+    assert not refused["tile16"]
+
+
+@pytest.mark.usefixtures("emulated")
+def test_tiles_that_need_too_much_shared_memory_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PROPERTIES, "sharedMemPerBlockOptin", 163 << 10)
+    variants = {v.name: v for v in CudaFFT().variants(Problem.parse("n1c3h100k4r17"), None)}
+    assert "shared memory" in variants["tile128"].refused
+    assert not variants["tile64"].refused
+
+
+@pytest.mark.usefixtures("emulated")
+def test_what_a_transform_cannot_help_is_refused_with_a_reason() -> None:
+    assert "1x1" in str(CudaFFT().reject(Problem.parse("n1c3h9w8k4r1")))
+    assert "overlap" in str(CudaFFT().reject(Problem.parse("n1c3h9w8k4r2u2")))
+
+
+@pytest.mark.usefixtures("emulated")
+def test_flops_are_those_of_the_products() -> None:
+    variants = {v.name: v for v in CudaFFT().variants(Problem.parse("n2c8h28k16r3p1"), None)}
+    products = 8 * 130 * (2 * 2 * 2) * 8 * 16
+    assert variants["tile16"].details["flops"] == products
+    assert variants["tile16_3xfp16"].details["flops"] == 3 * products
+    assert variants["tile16_3xfp16"].details["arithmetic"] == "fp16"
+
+
+def test_few_enough_compilations() -> None:
+    found = list(sources())
+    assert len(set(found)) == len(found) <= 40
+    assert all(prod(len(part) for part in (source.file, source.functions)) for source in found)

@@ -1,0 +1,164 @@
+"""im2col on CUDA, on the emulated GPU."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+from convbench.algorithms import cuda_im2col, cuda_im2col_products, gpu
+from convbench.algorithms.cuda_im2col import CudaIm2col, chunks
+from emulator import Emulated, failures
+from emulator.blas import FakeCublas
+
+from convbench import conformance
+from convbench.api import Direction, Layout, Precision, Problem
+from convbench.conformance import check_adjoint, check_taps, questions, solve
+
+pytest_plugins = ("emulator.plugin",)
+pytestmark = pytest.mark.usefixtures("emulated")
+
+# More images than fit a chunk, more pixels than fit a part, pixels that fill no vector; some with groups.
+CUT = ("n5c3h9w10k4r3p1", "n5c3h7w9k5r1", "n4c4h10w9k6r3u2p1g2", "n3c8h7w6k4r2flip")
+
+every = pytest.mark.parametrize
+directions = every("direction", list(Direction))
+layouts = every("layout", list(Layout))
+
+
+@layouts
+@every("precision", list(Precision))
+@directions
+def test_every_case(direction: Direction, precision: Precision, layout: Layout) -> None:
+    cases = [
+        Problem.parse(text, direction=direction, precision=precision, layout=layout)
+        for text in conformance.CASES
+    ]
+    assert not failures(CudaIm2col(), *cases)
+
+
+@layouts
+@directions
+def test_every_tap(direction: Direction, layout: Layout) -> None:
+    for text in conformance.TAP_CASES:
+        problem = Problem.parse(text, direction=direction, layout=layout)
+        findings = list(check_taps(Emulated(CudaIm2col()), problem))
+        assert findings
+        assert all(finding.failure is None for finding in findings)
+
+
+@layouts
+def test_directions_are_adjoint(layout: Layout) -> None:
+    for text in conformance.ADJOINT_CASES:
+        findings = list(check_adjoint(Emulated(CudaIm2col()), Problem.parse(text, layout=layout)))
+        assert findings
+        assert all(finding.failure is None for finding in findings)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that small problems reach: chunks of two images with a rest, sums in parts with a rest."""
+    monkeypatch.setattr(cuda_im2col, "L2_BYTES", 40_000)
+    monkeypatch.setattr(cuda_im2col_products, "LONGEST_SUMS", {})
+    monkeypatch.setattr(cuda_im2col_products, "LONGEST_SUM", 48)
+    monkeypatch.setattr(cuda_im2col_products, "SHORTEST_SUM", 16)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@layouts
+@every("precision", [Precision.FP32, Precision.BF16])
+@directions
+def test_chunks_and_parts(direction: Direction, precision: Precision, layout: Layout) -> None:
+    problems = [Problem.parse(t, direction=direction, precision=precision, layout=layout) for t in CUT]
+    assert not failures(CudaIm2col(), *problems)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@layouts
+def test_small_chunks_are_chunks(layout: Layout) -> None:
+    """The limits above do what they are for."""
+    problem = Problem.parse(CUT[0], direction="bwd-filter", layout=layout)
+    found = chunks(problem)
+    assert 1 < found["l2"].images < problem.n
+    assert problem.n % found["l2"].images
+    assert cuda_im2col_products.parts(found["l2"]) > 2
+
+
+@every("text", ["n64c256h56k256r3p1", "n128c384h13k384r3", "n3c4h20k8r3p1g2"])
+@layouts
+@directions
+def test_workspace_is_what_columns_take(text: str, layout: Layout, direction: Direction) -> None:
+    problem = Problem.parse(text, direction=direction, layout=layout)
+    variants = {variant.name: variant for variant in CudaIm2col().variants(problem, None)}
+    image = 4 * problem.c * problem.r * problem.s * prod(problem.output)
+    sizes = {name: variant.workspace_bytes for name, variant in variants.items()}
+    assert image <= sizes["n1"] < sizes["whole"]
+    assert problem.n * image <= sizes["whole"]
+    if "l2" in sizes:
+        assert sizes["n1"] < sizes["l2"] < sizes["whole"]
+        assert variants["l2"].details["images"] * image <= 32 << 20
+    if direction is not Direction.BWD_FILTER:
+        padding = 16 * problem.c * problem.r * problem.s  # of every row of columns
+        assert sizes["n1"] < image + padding + 256
+
+
+@layouts
+@every("direction", [Direction.FWD, Direction.BWD_DATA])
+def test_a_plain_one_by_one_needs_no_workspace(layout: Layout, direction: Direction) -> None:
+    problem = Problem.parse("n8c64h14k256r1", direction=direction, layout=layout)
+    variant = CudaIm2col().variants(problem, None)[0]
+    assert (variant.name, variant.workspace_bytes) == ("gemm", 0)
+
+
+@layouts
+@directions
+def test_a_limit_is_used_up(layout: Layout, direction: Direction) -> None:
+    """Between one image and the whole batch there is a variant for any limit, and it can be prepared."""
+    problem = Problem.parse("n7c16h12k8r3p1", direction=direction, layout=layout)
+    algorithm = CudaIm2col()
+    sizes = {variant.name: variant.workspace_bytes for variant in algorithm.variants(problem, None)}
+    limit = (2 * sizes["n1"] + sizes["whole"]) // 2
+    (extra,) = [v for v in algorithm.variants(problem, limit) if v.name not in sizes]
+    assert sizes["n1"] < extra.workspace_bytes <= limit
+    assert extra.workspace_bytes > limit / 2
+    a, b = questions(problem).dense.operands
+    out = solve(Emulated(algorithm), problem, extra, a, b)
+    np.testing.assert_allclose(out, questions(problem).dense.answer, rtol=1e-3, atol=1e-4)
+
+
+@layouts
+def test_long_sums_stay_accurate(layout: Layout) -> None:
+    """A filter gradient over 80 000 pixels, in fp32 all the way, belongs to the strictest class."""
+    problem = Problem.parse("n2c1h200k1r1p1", direction="bwd-filter", layout=layout)
+    a, b = questions(problem).dense.operands
+    algorithm = Emulated(CudaIm2col())
+    for variant in algorithm.variants(problem, None):
+        out = solve(algorithm, problem, variant, a, b)
+        assert abs(out.item() / questions(problem).dense.answer.item() - 1) < 3e-5
+
+
+@layouts
+def test_columns_keep_what_sixteen_bits_would_lose(layout: Layout) -> None:
+    """Backward-data sums in fp32: 2048 + 1 + 1 + 1 is not 2048."""
+    problem = Problem.parse("n1c1h2w2k1r2p1", direction="bwd-data", precision="fp16", layout=layout)
+    dy = np.ones(problem.y_shape, np.float16)
+    w = np.array([2048, 1, 1, 2], np.float16).reshape(problem.w_shape)
+    algorithm = Emulated(CudaIm2col())
+    (variant,) = algorithm.variants(problem, None)
+    assert (solve(algorithm, problem, variant, dy, w) == 2052).all()
+
+
+def test_what_cannot_be_counted_is_rejected(emulated: FakeCublas, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = CudaIm2col()
+    assert algorithm.reject(Problem.parse("n1c1h1000000w1000000k1r1")) is not None
+    assert algorithm.reject(Problem.parse("n1c2000000h500k1r50")) is not None
+    assert algorithm.reject(Problem.parse("n64c256h56k256r3p1")) is None
+    monkeypatch.setattr(gpu, "missing", lambda: "no GPU")
+    assert algorithm.reject(Problem.parse("n64c256h56k256r3p1")) == "no GPU"
+    assert emulated.error is None
+
+
+def test_many_small_images_stay_countable() -> None:
+    """A chunk has less than 2^31 pixels, however many images there are."""
+    problem = Problem.parse("n3000000c1h40k1r3p1")
+    assert all(chunk.images * 1600 < 2**31 for chunk in chunks(problem).values())
