@@ -14,7 +14,7 @@ from convbench.api import Direction, Layout, Precision, Problem
 from convbench.conformance import check_case
 
 CASES = (
-    "n1c3h8w6k8r3s5p1x2g3",
+    "n1c3h6w8k6r3s5p1x2g3",
     "n2c3h7w9k4r3p1",
     "n1c5h8w6k7r3",
     "n2c4h9w12k6r3s2u2x3p1x0",
