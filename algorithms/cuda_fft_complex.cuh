@@ -22,14 +22,13 @@ __device__ constexpr Complex minus_i(Complex a) { return {a.y, -a.x}; }
 // One matrix a frequency; lane = row * columns + column. Strides in complex numbers. Imaginary parts are
 // stored times `sign`: -1 for the conjugate.
 //
-// A real product of twice the size does a complex one if every row w of one operand is followed, `twin`
-// later, by i w: (re, im) is then (re, im) . (re, im) of conj(w) or w. Products of two plain operands come
-// out as rows u and v of real parts, (re re', re im') and (im re', im im'): conj(a) b = u - i v. Else `twin`
-// is 0.
+// A real product of twice the size does a complex one if every row w of one factor is followed, `twin`
+// later, by its twin i w: as real numbers, x . w and x . i w are the parts of x conj(w), and two numbers
+// times both rows those of their complex product with w. Where both factors are plain, the result has twin
+// rows: u = re(a) b and v = im(a) b, so that conj(a) b = u - i v. Where there are no twins, `twin` is 0.
 //
 // Spectra in fp16 are scaled by a power of two. `high` is where they are; where three products of halves
-// stand for one of fp32, what rounding left over is at `low`, and the same again at `again`, else those are
-// negative.
+// stand for one of fp32, what rounding left over is at `low`, and the high half once more at `again`.
 struct Matrix {
     long long row, twin, high, low, again;
     int frequency, columns, sign;
@@ -46,30 +45,12 @@ __device__ __forceinline__ long long plane(const Matrix &matrix, int frequency) 
 
 // ---- numbers as they are stored ---------------------------------------------------------------------------
 
-// Where a lane's numbers go: whole, or as one or two halves.
+// Where a lane's numbers go. `twins` says that there is a twin row for certain.
 struct Single {
-    static constexpr bool twins = false; // always
+    static constexpr bool twins = false;
     Complex *at;
     __device__ Single(Complex *to, const Matrix &) : at(to) {}
     __device__ __forceinline__ void store(long long offset, Complex value) const { at[offset] = value; }
-};
-
-template <int COUNT>
-struct Split {
-    static constexpr bool twins = true;
-    __half2 *high, *low, *again;
-    __device__ Split(__half2 *to, const Matrix &matrix)
-        : high(to + matrix.high), low(to + matrix.low), again(to + matrix.again) {}
-
-    __device__ __forceinline__ void store(long long offset, Complex value) const {
-        const __half2 rounded = __floats2half2_rn(value.x, value.y);
-        const float2 kept = __half22float2(rounded);
-        high[offset] = rounded;
-        if (COUNT == 1)
-            return;
-        again[offset] = rounded;
-        low[offset] = __floats2half2_rn(value.x - kept.x, value.y - kept.y);
-    }
 };
 
 template <bool TWIN, class Target>

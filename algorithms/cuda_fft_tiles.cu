@@ -1,17 +1,17 @@
 // Tiles of images to half spectra and back: 2-D Fourier transforms of TILE x TILE real points, overlap-save.
 //
-// A lane is one tile of one channel: lane = (image, tile row, tile column, group, part, channel). Spectra are
-// stored as [frequency][lane], so that every frequency is a matrix of tiles x channels for the products.
+// A lane is one tile of one channel: lane = (image, tile row, tile column, group, part, channel). Spectra
+// are stored as [frequency][lane], so that every frequency is a matrix of tiles x channels for the products.
 // TILE^2 / 2 + 2 frequencies describe a real tile: rows 1 .. TILE/2 - 1 of the half spectrum in full, and of
 // rows 0 and TILE/2, which are spectra of real data themselves, the first halves.
 //
 // One block transforms LANES lanes with TILE threads each. Along a column a thread takes TILE real points as
 // TILE/2 complex ones; the real rows 0 and TILE/2 then travel as one complex row. Along a row two threads
-// share the work, one for even, one for odd frequencies. In between, rows meet columns in shared memory.
-// No scaling: forward gives twice the transform, which makes (2 TILE)^2 of a product that goes back.
+// share the work, one for even, one for odd frequencies. In between, rows meet columns in shared memory. No
+// scaling: forward gives twice the transform, which makes (2 TILE)^2 of a product that goes back.
 //
-// With HALVES spectra are written in fp16, scaled by what the peak of the tensor allows, and what comes out
-// of their products is scaled back.
+// With HALVES spectra are written as one or two fp16 numbers, scaled by what the peak of the tensor allows,
+// and what comes out of their products is scaled back.
 #include "cuda_fft_map.cuh"
 #include "cuda_fft_points.cuh"
 
@@ -19,8 +19,26 @@ constexpr int HALF = TILE / 2;
 constexpr int THREADS = LANES * TILE;
 
 #if HALVES
+// One or two halves of a number; filters have twins. From 64 points on registers suffice if that is asked.
+struct Split {
+    static constexpr bool twins = TILE < 64;
+    __half2 *high, *low, *again;
+    __device__ Split(__half2 *to, const Matrix &matrix)
+        : high(to + matrix.high), low(to + matrix.low), again(to + matrix.again) {}
+
+    __device__ __forceinline__ void store(long long offset, Complex value) const {
+        const __half2 rounded = __floats2half2_rn(value.x, value.y);
+        const float2 kept = __half22float2(rounded);
+        high[offset] = rounded;
+        if (HALVES == 1)
+            return;
+        again[offset] = rounded;
+        low[offset] = __floats2half2_rn(value.x - kept.x, value.y - kept.y);
+    }
+};
+
 using Stored = __half2;
-using Target = Split<HALVES>;
+using Target = Split;
 #else
 using Stored = Complex;
 using Target = Single;

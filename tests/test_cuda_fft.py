@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 import pytest
 from convbench.algorithms import cuda_fft_form, gpu_fft
 from convbench.algorithms.cuda_fft import CudaFFT, sources
 from convbench.algorithms.cuda_fft_form import Square, forms
+from convbench.algorithms.cuda_fft_products import source as products_source
 from convbench.algorithms.cuda_fft_spectra import blocks, places
+from convbench.algorithms.cuda_fft_transforms import peak_source, tile_source, whole_source
 from emulator import Emulated, failures
 from emulator.cupy import PROPERTIES
 
@@ -291,7 +291,17 @@ def test_flops_are_those_of_the_products() -> None:
     assert variants["tile16_3xfp16"].details["arithmetic"] == "fp16"
 
 
+@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("text", ["n2c16h130k16r3p1", "n2c4h130k4r3p1g2", "n2c32h14k32r3g2", "n1c3h100k4r33"])
+def test_every_compilation_is_listed(text: str, precision: Precision) -> None:
+    listed = set(sources())
+    for form in forms(Problem.parse(text, precision=precision)).values():
+        assert whole_source(precision) in listed
+        assert not form.tile or tile_source(precision, form.tile, form.halves) in listed
+        assert not form.halves or peak_source(precision) in listed
+    assert products_source(precision) in listed
+
+
 def test_few_enough_compilations() -> None:
     found = list(sources())
     assert len(set(found)) == len(found) <= 40
-    assert all(prod(len(part) for part in (source.file, source.functions)) for source in found)
