@@ -1,4 +1,4 @@
-# make quickstart | make test | make lint | make bench
+# make quickstart | make test | make kernels | make lint | make bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: \([0-9]*\).*/\1/p')
 EXTRA := $(if $(filter 12,$(CUDA)),cuda12,$(if $(CUDA),cuda13))
 
-.PHONY: quickstart test test-all lint bench clean
+.PHONY: quickstart test test-all kernels lint bench clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/convbench run quick --quick --out results/quickstart --report
@@ -18,6 +18,9 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	$(BIN)/pytest -n auto
+
+kernels: $(VENV)/.test
+	$(BIN)/pytest -n auto tests/test_kernels.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -28,7 +28,6 @@ def sources() -> list[Source]:
 
 
 SOURCES = sources()
-SIXTEEN_BITS = ("__half", "__nv_bfloat16")
 
 
 def need_compiler() -> None:
@@ -40,18 +39,10 @@ def label(source: Source) -> str:
     return "-".join([Path(source.file).stem, *(f"{name}={value}" for name, value in source.defines)])
 
 
-def for_every_source(slow: Sequence[str] = ()) -> pytest.MarkDecorator:
-    """One test a source; those whose macros name one of these types are slow."""
-    marked = [
-        pytest.param(
-            s, id=label(s), marks=[pytest.mark.slow] if set(slow) & set(dict(s.defines).values()) else []
-        )
-        for s in SOURCES
-    ]
-    return pytest.mark.parametrize("source", marked)
+for_every_source = pytest.mark.parametrize("source", [pytest.param(s, id=label(s)) for s in SOURCES])
 
 
-@for_every_source()
+@for_every_source
 def test_compiles_for_every_generation(source: Source) -> None:
     need_compiler()
     for architecture in (OLDEST, TUNED, NEXT):
@@ -60,9 +51,10 @@ def test_compiles_for_every_generation(source: Source) -> None:
         assert not done.log, f"{architecture}: {done.log}"
 
 
-@for_every_source(slow=SIXTEEN_BITS)
+@pytest.mark.slow
+@for_every_source
 def test_nothing_spills(source: Source) -> None:
-    """Machine code for the GPU in mind; 16-bit kernels are those of fp32 but for conversions, hence slow."""
+    """Machine code for the GPU in mind."""
     need_compiler()
     done = nvrtc.compile_source(source.path, source.macros, f"sm_{TUNED}")
     assert not done.failed, done.log
