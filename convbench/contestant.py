@@ -10,7 +10,7 @@ from typing import Any
 
 from convbench.accuracy import grade
 from convbench.api import Direction, Plan, Variant
-from convbench.device import Block, Call, Device, Sampler
+from convbench.device import COLD_WEIGHTS, Block, Call, Device, Sampler
 from convbench.record import Cell, Check, Timing
 from convbench.registry import Entry
 from convbench.statistics import median_interval, spread
@@ -55,7 +55,7 @@ class Ready:
 
     def _activations(self, calls: int) -> list[Any]:
         """What may stay in cache when only the weights are to be cold."""
-        if self.device.cache != "cold-weights":
+        if self.device.cache != COLD_WEIGHTS:
             return []
         both = self.bench.problem.direction is Direction.BWD_FILTER
         return [x for index in range(calls) for x in self._tensors(index)[0][: 2 if both else 1]]

@@ -1,7 +1,4 @@
-"""One matrix product through cuBLAS with the arithmetic named, on CuPy's current stream.
-
-Row-major C = A B is column-major C' = B' A', so the operands change places and nothing is transposed.
-"""
+"""One matrix product through cuBLAS with the arithmetic named, on random data and CuPy's current stream."""
 
 from __future__ import annotations
 
@@ -11,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from convbench import libcublas
+from convbench.algorithms import gpu_blas
 from convbench.dtypes import storage_dtype
-from convbench.libcublas import DEFAULT_ALGORITHM, FAST_TF32, SUM_FP32, SUM_FP64, TYPES
 from convbench.problem import Precision
-
-COMPUTE = {Precision.FP64: SUM_FP64, Precision.TF32: FAST_TF32}
 
 
 @dataclass(frozen=True)
@@ -35,18 +29,14 @@ def gemm(m: int, n: int, k: int, precision: Precision, seed: int = 1) -> Gemm:
     rng = cupy.random.default_rng(seed)
     a, b = (_uniform(rng, shape, dtype) for shape in ((m, k), (k, n)))
     c = cupy.empty((m, n), dtype)
-    scale = np.float64 if precision is Precision.FP64 else np.float32
-    alpha, beta = np.array(1, scale), np.array(0, scale)
-    kind, compute = TYPES[dtype.name], COMPUTE.get(precision, SUM_FP32)
-    libcublas.current()  # allocates its workspace
+    name = gpu_blas.stored(precision)
+    product = gpu_blas.Gemm(m, n, k, name, name, tf32=precision is Precision.TF32)
+    gpu_blas.prepare()
 
-    def launch() -> None:
-        libcublas.current().call(
-            "cublasGemmStridedBatchedEx", 0, 0, n, m, k, alpha.ctypes.data, b.data.ptr, kind, n, 0,
-            a.data.ptr, kind, k, 0, beta.ctypes.data, c.data.ptr, kind, n, 0, 1, compute, DEFAULT_ALGORITHM,
-        )  # fmt: skip
+    def launch() -> None:  # keeps the arrays alive
+        product(a.data.ptr, b.data.ptr, c.data.ptr)
 
-    return Gemm(launch, 2 * m * n * k)
+    return Gemm(launch, product.flops)
 
 
 def _uniform(rng: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> Any:

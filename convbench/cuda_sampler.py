@@ -15,12 +15,11 @@ from statistics import median
 from time import monotonic_ns
 from typing import Any, Protocol
 
-from convbench.device import Call
+from convbench.device import HOT, Call
 from convbench.record import Board
-from convbench.telemetry import Summary, causes
+from convbench.telemetry import Summary, causes, told
 
 RERUNS = 2
-COLD, HOT, COLD_WEIGHTS = "cold", "hot", "cold-weights"
 
 
 class HoldGaveUpError(RuntimeError):
@@ -129,19 +128,15 @@ def _in_row(calls: Sequence[Call]) -> None:
 def _together(blocks: Sequence[Summary]) -> Board:
     return Board(
         sm_mhz=_median(one.sm_mhz for one in blocks),
-        sm_mhz_min=min(_told(one.sm_mhz_min for one in blocks), default=None),
+        sm_mhz_min=min(told(one.sm_mhz_min for one in blocks), default=None),
         memory_mhz=_median(one.memory_mhz for one in blocks),
         watts=_median(one.watts for one in blocks),
-        celsius=max(_told(one.celsius for one in blocks), default=None),
+        celsius=max(told(one.celsius for one in blocks), default=None),
         reasons=sorted({reason for one in blocks for reason in one.reasons or ()}),
         processes=max(len(one.foreign or ()) for one in blocks),
     )
 
 
-def _told(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
 def _median(values: Iterable[float | None]) -> float | None:
-    told = _told(values)
-    return median(told) if told else None
+    known = told(values)
+    return median(known) if known else None

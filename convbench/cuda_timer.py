@@ -13,7 +13,7 @@ held stream takes (about a thousand kernels).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ class CudaTimer:
         """Seconds of one call that finds its data in memory, not in the cache, but for the `warm` arrays."""
         self.stream.use()
         self._clear(warm)
-        return self._between_events(call)
+        return self._between_events(call, self.held())
 
     def _clear(self, warm: Sequence[Any]) -> None:
         self.flush()
@@ -125,11 +125,11 @@ class CudaTimer:
                 call()
 
         self.stream.use()
-        return self._between_events(repeated) / calls
+        return self._between_events(repeated, self.held()) / calls
 
-    def _between_events(self, call: Call) -> float:
+    def _between_events(self, call: Call, held: AbstractContextManager[None]) -> float:
         start, stop = self._events
-        with self.held():
+        with held:
             start.record(self.stream)
             call()
             stop.record(self.stream)
@@ -146,16 +146,11 @@ class CudaTimer:
 
     def unheld(self, call: Call, flush: bool = True, warm: Sequence[Any] = ()) -> float:
         """Seconds of a call that cannot be held; launch gaps count."""
-        start, stop = self._events
         self.stream.use()
         if flush:
             self._clear(warm)
         self.stream.synchronize()
-        start.record(self.stream)
-        call()
-        stop.record(self.stream)
-        stop.synchronize()
-        return float(self._cupy.cuda.get_elapsed_time(start, stop)) * 1e-3
+        return self._between_events(call, nullcontext())
 
     # ---- the clock -----------------------------------------------------------------------------------------
 
@@ -176,6 +171,7 @@ class CudaTimer:
             self.stream.use()
             self._launch_stamp(1)
             self.stream.synchronize()
-            (cycles, nanoseconds) = self._stamps.get()[1] - self._stamps.get()[0]
+            first, second = self._stamps.get()
+            cycles, nanoseconds = second - first
             if nanoseconds:
                 result.append(float(cycles) / float(nanoseconds) * 1e9)

@@ -13,6 +13,8 @@ from convbench.record import Board, Energy, Host, Limit
 
 Call = Callable[[], None]
 
+COLD, HOT, COLD_WEIGHTS = "cold", "hot", "cold-weights"
+
 
 @dataclass(frozen=True)
 class Block:

@@ -12,9 +12,9 @@ from statistics import median
 from typing import Any
 
 from convbench import ceilings, energy, environment
-from convbench.cuda_sampler import COLD, HOT, AllocatesError, CudaSampler, HoldGaveUpError
+from convbench.cuda_sampler import AllocatesError, CudaSampler, HoldGaveUpError
 from convbench.cuda_timer import CudaTimer
-from convbench.device import Block, Call
+from convbench.device import COLD, HOT, Block, Call
 from convbench.energy import Counter
 from convbench.floor import floor, limit, memory_floor, peak
 from convbench.guard import NAN_BYTE, Guarded

@@ -11,7 +11,7 @@ from math import ceil, prod
 from typing import Any
 
 from convbench.ceilings import Ceiling
-from convbench.problem import Precision, Problem
+from convbench.problem import Problem
 from convbench.record import Limit
 
 # FLOPs an SM does in a clock, by compute capability; fp64 and below fp32 on tensor cores where there are some
@@ -55,8 +55,7 @@ def floor(problem: Problem, details: Mapping[str, Any], peaks: Mapping[str, floa
 
 def memory_floor(problem: Problem, copy: float, cache_bytes: int) -> float:
     """Seconds to bring the touched operands from memory; as much of the result as fits may stay in cache."""
-    size = 8 if problem.precision is Precision.FP64 else 2 if problem.precision in ("fp16", "bf16") else 4
-    result = prod(problem.shapes[2]) * size
+    result = prod(problem.shapes[2]) * problem.precision.itemsize
     return (problem.min_bytes - min(result, cache_bytes)) / copy / BYTES_MARGIN
 
 

@@ -73,8 +73,8 @@ class Summary:
 
 def summarise(readings: Sequence[Reading], inside: int, own: Collection[int]) -> Summary:
     """Medians and extremes of at least one reading."""
-    sm, memory = _told(r.sm_mhz for r in readings), _told(r.memory_mhz for r in readings)
-    watts, celsius = _told(r.watts for r in readings), _told(r.celsius for r in readings)
+    sm, memory = told(r.sm_mhz for r in readings), told(r.memory_mhz for r in readings)
+    watts, celsius = told(r.watts for r in readings), told(r.celsius for r in readings)
     reasons = [r.reasons for r in readings if r.reasons is not None]
     return Summary(
         inside=inside,
@@ -89,7 +89,8 @@ def summarise(readings: Sequence[Reading], inside: int, own: Collection[int]) ->
     )
 
 
-def _told(values: Iterable[float | None]) -> list[float]:
+def told(values: Iterable[float | None]) -> list[float]:
+    """The values there are."""
     return [value for value in values if value is not None]
 
 
