@@ -13,6 +13,7 @@ from convbench.store import Contents
 from .evidence import accuracy, coverage, environment, noise, noise_line
 from .limits import DEFAULT_LIMITS, by_limit
 from .machine import machine
+from .rivals import rivals
 from .selection import selection
 from .tables import Table
 from .totals import by_layer, by_network
@@ -24,7 +25,8 @@ __all__ = [
     "machine", "makers", "noise", "noise_line", "selection", "tables_of", "tally", "winners",
 ]  # fmt: skip
 VIEWS = (
-    "winners", "limits", "networks", "layers", "algorithms", "selection", "machine", "accuracy", "coverage",
+    "winners", "limits", "networks", "layers", "algorithms", "selection", "machine", "rivals", "accuracy",
+    "coverage",
 )  # fmt: skip
 
 
@@ -53,6 +55,7 @@ def makers(contents: Contents, limits: Sequence[int]) -> Mapping[str, Callable[[
         "algorithms": partial(algorithms, cells, layers, floors),
         "selection": partial(selection, cells, layers, limits, floors),
         "machine": partial(machine, cells, layers),
+        "rivals": partial(rivals, cells, layers),
         "accuracy": lambda: [accuracy(cells)],
         "coverage": lambda: [coverage(cells)],
     }

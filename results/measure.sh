@@ -11,9 +11,9 @@ for layout in nchw nhwc; do for precision in fp32 tf32 fp16 bf16 fp64; do
   run cudnn yardstick --algorithms cudnn,cudnn-graph --plans 4 --layout $layout --precision $precision
 done; done
 for precision in fp32 tf32 fp16 bf16; do
-  run families yardstick --algorithms direct,im2col,fft,winograd,cudnn --precision $precision
+  run families yardstick --algorithms direct,im2col,fft,winograd,cudnn,cudnn-graph --plans 4 --precision $precision
 done
-run depthwise n64c256h56k256r3p1g256 n32c96h112k96r3p1g96 --algorithms direct,cudnn --precision fp32,fp16 --layout all
+run depthwise n64c256h56k256r3p1g256 n32c96h112k96r3p1g96 --algorithms direct,cudnn --directions fwd --precision fp32,fp16 --layout all
 run energy n64c256h28k256r3p1 --algorithms torch --directions fwd --precision fp32,fp16 --energy
 run torch convnet-benchmarks --algorithms torch
 for tool in memcheck racecheck; do

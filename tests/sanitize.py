@@ -23,7 +23,7 @@ CASES = (
     "n2c3h8w7k4r3p0.1x2.0",
     "n1c3h19w17k4r7u2p3",
 )
-PRECISIONS = (Precision.FP32, Precision.FP16)
+STORED = ((Precision.FP32, Layout.NCHW), (Precision.FP16, Layout.NHWC))
 
 
 def main(names: list[str]) -> int:
@@ -32,8 +32,9 @@ def main(names: list[str]) -> int:
     cupy.cuda.set_allocator(None)
     failures = runs = 0
     for entry in registry.select("cuda", names):
-        for text, direction, precision, layout in product(CASES, Direction, PRECISIONS, Layout):
+        for text, direction, (precision, layout) in product(CASES, Direction, STORED):
             problem = Problem.parse(text, direction=direction, precision=precision, layout=layout)
+            print(entry.name, problem.label, flush=True)
             for finding in check_case(entry.algorithm, problem):
                 runs += finding.skipped is None
                 if finding.failure:
