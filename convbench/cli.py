@@ -31,8 +31,8 @@ from convbench.errors import CannotRunError, UsageError
 from convbench.problem import Direction, Layout, Precision, Problem
 
 VIEWS = (
-    "winners", "limits", "networks", "layers", "algorithms", "selection", "machine", "rivals", "accuracy",
-    "coverage",
+    "winners", "limits", "networks", "layers", "algorithms", "costs", "selection", "machine", "rivals",
+    "accuracy", "coverage",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from convbench.frame import cells_frame, layers_frame
 from convbench.problem import Direction
 from convbench.store import Contents
 
+from .costs import costs
 from .evidence import accuracy, coverage, environment, noise, noise_line
 from .limits import DEFAULT_LIMITS, by_limit
 from .machine import machine
@@ -25,8 +26,8 @@ __all__ = [
     "machine", "makers", "noise", "noise_line", "selection", "tables_of", "tally", "winners",
 ]  # fmt: skip
 VIEWS = (
-    "winners", "limits", "networks", "layers", "algorithms", "selection", "machine", "rivals", "accuracy",
-    "coverage",
+    "winners", "limits", "networks", "layers", "algorithms", "costs", "selection", "machine", "rivals",
+    "accuracy", "coverage",
 )  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def makers(contents: Contents, limits: Sequence[int]) -> Mapping[str, Callable[[
         "networks": partial(by_network, cells, layers),
         "layers": lambda: [table for direction in run for table in by_layer(cells, layers, direction)],
         "algorithms": partial(algorithms, cells, layers, floors),
+        "costs": partial(costs, cells, layers, limits),
         "selection": partial(selection, cells, layers, limits, floors),
         "machine": partial(machine, cells, layers),
         "rivals": partial(rivals, cells, layers),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from comparing import TEXT, blocks, holding, measured, settled
+from convbench.report.costs import costs
 from convbench.report.ranking import CHOICE
 from convbench.report.tables import MISSING, Table, csv_text, markdown, rich_table
 from convbench.report.views import VIEWS, accuracy, algorithms, by_limit, coverage, selection, tally, winners
@@ -266,3 +267,33 @@ def test_long_names_are_folded_and_not_cut_in_a_terminal() -> None:
 
 def test_the_command_line_knows_every_view() -> None:
     assert cli.VIEWS == VIEWS
+
+
+# ---- at a glance -------------------------------------------------------------------------------------------
+
+
+def test_costs_are_geometric_means_by_limit_and_say_how_many_they_are_of() -> None:
+    records = [
+        named("FFT", 1.0, 64 * MIB),
+        named("GEMM", 2.0),
+        choice([["FFT", 64 * MIB], ["GEMM", 0]]),
+        named("FFT", 1.0, 64 * MIB, text=OTHER),
+        named("GEMM", 4.0, text=OTHER),
+        choice([["GEMM", 0]], text=OTHER),
+    ]
+    (table,) = costs(*frames(*records, layers=(TEXT, OTHER)), limits=[0, 64 * MIB])
+    (row,) = table.rows
+    assert row[:4] == ("net", "fp32", "nchw", "cudnn heuristic")
+    assert dict(zip(table.columns[5:], row[5:], strict=True)) == {
+        "0 B": "1.00",
+        "64 MiB": "2.00",
+        "no limit": "2.00",
+    }
+
+
+def test_costs_leave_out_what_has_no_pick_and_say_when_there_is_none() -> None:
+    records = [named("GEMM", 2.0), choice([["GEMM", 0]]), named("GEMM", 4.0, text=OTHER)]
+    (table,) = costs(*frames(*records, layers=(TEXT, OTHER)), limits=[0])
+    assert table.rows[0][5:] == ("1.00 · 1 of 2", "1.00 · 1 of 2")
+    (nothing,) = costs(*frames(named("GEMM", 2.0)), limits=[0])
+    assert nothing.rows == [] and "No library's choice" in nothing.note
