@@ -1,4 +1,4 @@
-# make quickstart | make test | make kernels | make lint | make bench
+# make quickstart | make test | make kernels | make lint | make bench | make results | make results-check
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: \([0-9]*\).*/\1/p')
 EXTRA := $(if $(filter 12,$(CUDA)),cuda12,$(if $(CUDA),cuda13))
 
-.PHONY: quickstart test test-all kernels lint bench clean
+.PHONY: quickstart test test-all kernels lint bench results results-check clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/convbench run quick --quick --out results/quickstart --report
@@ -30,6 +30,15 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.test
 	$(BIN)/pytest tests/bench/bench_*.py --benchmark-only -s
+
+# Tables and pictures of README and docs that come from the records in results/: made anew, or compared.
+results: $(VENV)/.test
+	$(BIN)/python results/derive.py
+	$(BIN)/python results/pictures.py
+
+results-check: $(VENV)/.test
+	$(BIN)/python results/derive.py --check
+	$(BIN)/python results/pictures.py --check
 
 clean:
 	rm -rf $(VENV) .typing build dist *.egg-info

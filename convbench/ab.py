@@ -15,8 +15,10 @@ from convbench.compare import Gate, Pair, counts, gated
 from convbench.device import Device
 from convbench.duel import Side, Sides, duel, effect
 from convbench.errors import CannotRunError, UsageError, one_line, unknown
+from convbench.job import describe
+from convbench.progress import progress_bar
 from convbench.record import FAILURES, Record
-from convbench.run import describe, progress_bar, slug
+from convbench.run import slug
 from convbench.statistics import noise_floor
 from convbench.store import Contents, Store
 from convbench.suites import Suite, select

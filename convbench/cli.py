@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 import click
 
 from convbench import __version__, threads
+from convbench.cli_cluster import cluster
 from convbench.cli_compare import ab, compare
 from convbench.cli_engine import ceilings, selftest
+from convbench.cli_merge import merge
 from convbench.cli_options import (
     batch_option,
     cache_option,
@@ -27,12 +29,14 @@ from convbench.cli_options import (
     why,
     words,
 )
-from convbench.errors import CannotRunError, UsageError
+from convbench.cli_plan import plan
+from convbench.cli_plot import plot
+from convbench.errors import CannotRunError, TerminatedError, UsageError
 from convbench.problem import Direction, Layout, Precision, Problem
 
 VIEWS = (
-    "winners", "limits", "networks", "layers", "algorithms", "costs", "selection", "machine", "rivals",
-    "accuracy", "coverage",
+    "winners", "limits", "networks", "layers", "layerwise", "algorithms", "costs", "selection", "machine",
+    "rivals", "accuracy", "deepbench", "published", "coverage",
 )  # fmt: skip
 
 
@@ -54,6 +58,8 @@ def main() -> NoReturn:
         code = cli(standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
+    except TerminatedError:
+        code = _complain("terminated; what was finished is kept, the same command goes on from there", 143)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted; what was finished is kept, the same command goes on from there", 130)
     except click.ClickException as error:
@@ -133,14 +139,38 @@ def doctor() -> None:
 @click.option(
     "--baseline", help="Algorithm that is measured twice to learn the noise; default: direct, or the first."
 )
+@click.option("--devices", metavar="0,1|all", help="GPUs that share the work; default: the first.")
+@click.option("--spread", is_flag=True, help="Measure every cell on each GPU, to see how they differ.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    metavar="SECONDS",
+    help="For a check or a block of samples; then the cell ends as timeout. Default: 60.",
+)
+@click.option(
+    "--build-limit",
+    type=click.FloatRange(min=0.1),
+    default=300.0,
+    metavar="SECONDS",
+    help="For preparing a cell. Default: 300.",
+)
+@click.option("--no-isolation", is_flag=True, help="Run algorithms in this process, for a debugger.")
 @click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
 @click.option("--retry-failed", is_flag=True, help="Measure failed cells again.")
+@click.option("--finished", type=click.Path(path_type=Path), hidden=True)
 @click.option("--report", "report_", is_flag=True, help="Write the page when done.")
+@click.option("--json-log", is_flag=True, help="A JSON line for each event, on standard error.")
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
 def run(targets: Sequence[str], **options: Any) -> int:
-    """Check and time algorithms on layers; cells that the folder holds already are not measured again."""
-    device = open_device(options["device"], options["threads"], options["cache"])
-    from convbench.run import run_sweep
+    """Check and time algorithms on layers; cells that the folder holds already are not measured again.
+
+    Algorithms run in a process of their own, so that one that crashes or hangs costs its own cell alone.
+    """
+    threads.fix(options["threads"])
+    from convbench.job import Where
+    from convbench.run import read_keys, run_sweep
+    from convbench.supervise import Limits
 
     wishes = {
         "directions": members(Direction, options["directions"]),
@@ -150,9 +180,16 @@ def run(targets: Sequence[str], **options: Any) -> int:
         "algorithms": words(options["algorithms"]),
         **{name: options[name] for name in ("preset", "regime", "energy", "baseline", "retry_failed")},
     }
-    keep = ("batch", "out", "dry_run", "quiet", "report_")
-    notice = "" if options["quiet"] else why(options["device"])
-    return run_sweep(device, targets, wishes, notice=notice, **{name: options[name] for name in keep})
+    if options["no_isolation"] and (options["devices"] or options["spread"]):
+        raise UsageError("--no-isolation runs on one device; leave out --devices and --spread")
+    where = Where(
+        isolated=not options["no_isolation"],
+        limits=Limits(options["time_limit"], options["build_limit"]),
+        **{name: options[name] for name in ("device", "cache", "devices", "spread")},
+    )
+    keep = ("batch", "out", "dry_run", "quiet", "json_log", "report_")
+    finished = read_keys(options["finished"]) if options["finished"] else ()
+    return run_sweep(targets, wishes, where, finished=finished, **{name: options[name] for name in keep})
 
 
 @cli.command()
@@ -211,7 +248,7 @@ def report(folder: Path) -> None:
 
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", "form", type=click.Choice(["csv", "pytest-benchmark"]), required=True)
+@click.option("--to", "form", type=click.Choice(["csv", "parquet", "pytest-benchmark"]), required=True)
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write; default: standard output.")
 def export(folder: Path, form: str, out: Path | None) -> None:
     """Results for other tools."""
@@ -222,8 +259,12 @@ def export(folder: Path, form: str, out: Path | None) -> None:
 
 cli.add_command(compare)
 cli.add_command(ab)
+cli.add_command(plan)
+cli.add_command(plot)
 cli.add_command(ceilings)
 cli.add_command(selftest)
+cli.add_command(merge)
+cli.add_command(cluster)
 
 
 @cli.group("list")
@@ -288,18 +329,21 @@ def suite_show(target: str, batch: int | None) -> None:
 @suite.command("import")
 @click.argument("file", type=str)
 @click.option(
-    "--from", "kind", help="csv, text, benchdnn, deepbench or miopen; default: by the look of the file."
+    "--from", "kind", help="csv, text, benchdnn, deepbench, miopen or onnx; default: by the look of the file."
 )
+@click.option("--batch", type=click.IntRange(1), help="N of every layer; for a model, of its inputs.")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="CSV file to write; default: standard output."
 )
-def suite_import(file: str, kind: str | None, out: Path | None) -> None:
-    """Read layers from another tool's file and write them as a suite file."""
-    from convbench.commands import write_text
+def suite_import(file: str, kind: str | None, batch: int | None, out: Path | None) -> None:
+    """Read layers from another tool's file or an ONNX model and write them as a suite file."""
+    from convbench.commands import tell, write_text
     from convbench.formats import write
-    from convbench.suites import load_file
+    from convbench.suites import import_file
 
-    write_text(write(load_file(file, kind), "csv"), out)
+    layers, notes = import_file(file, kind, batch)
+    tell(*notes)
+    write_text(write(layers, "csv"), out)
 
 
 @suite.command("export")

@@ -37,9 +37,14 @@ FOLDER = click.Path(path_type=Path)
     help="Exit with 1 if a cell of B is slower, fails now (wrong, crashed, ...), or is gone.",
 )
 @click.option("--all", "everything", is_flag=True, help="Show also what stayed the same.")
+@click.option("--plot", type=FOLDER, metavar="FILE", help="Draw the ratios as FILE.svg and FILE.png.")
 @format_option
-def compare(base: Path, candidate: Path, gates: Sequence[str], everything: bool, form: str) -> int:
+def compare(
+    base: Path, candidate: Path, gates: Sequence[str], everything: bool, plot: Path | None, form: str
+) -> int:
     """What changed from result folder A to result folder B.
+
+    A folder may be one of an earlier commit: `convbench compare HEAD~3:results/run results/run`.
 
     Each cell that both measured is SLOW, FAST, SAME or AMBG (cannot be told). Runs made one after the other
     differ by themselves, so less than 2 % is never SLOW or FAST; `convbench ab` sees smaller differences.
@@ -48,7 +53,7 @@ def compare(base: Path, candidate: Path, gates: Sequence[str], everything: bool,
     from convbench.compare import Gate
 
     chosen = members(Gate, gates) if gates else ()
-    return compare_folders(base, candidate, form, everything=everything, gates=chosen)
+    return compare_folders(base, candidate, form, everything=everything, gates=chosen, plot=plot)
 
 
 @click.command()

@@ -74,16 +74,11 @@ def open_device(name: str | None, count: int | None, cache: str = "cold") -> Any
     from convbench import devices
 
     threads.fix(count)
-    chosen = devices.choose(name)
-    if chosen == "cpu" and cache != "cold":
-        raise UsageError(f"--cache {cache} is for GPUs; on the CPU calls follow each other as in a program")
-    return devices.open_device(chosen, cache)
+    return devices.open_device(devices.choose(name, cache), cache)
 
 
 def why(name: str | None) -> str:
     """What to say about a device that was not asked for."""
     from convbench import devices
 
-    if name is not None or devices.choose(None) != "cpu":
-        return ""
-    return f"measuring on the CPU ({devices.idle('cuda')})"
+    return devices.why(name)

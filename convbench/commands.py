@@ -12,12 +12,13 @@ import click
 from convbench import registry
 from convbench.device import Device
 from convbench.errors import UsageError, one_line
+from convbench.fleet import as_one_machine
 from convbench.problem import Direction, Layout, Precision
-from convbench.store import Contents, read
+from convbench.store import Contents, read, uncollected
 from convbench.suites import select
 
 if TYPE_CHECKING:
-    from convbench.compare import Gate
+    from convbench.compare import Comparison, Gate
     from convbench.report.tables import Table
 
 
@@ -88,25 +89,38 @@ def show_folder(folder: Path, views: Sequence[str], form: str) -> None:
     """Tables of a result folder."""
     from convbench.report.views import tables_of
 
-    print_tables(tables_of(_contents(folder), views), form)
+    with uncollected():
+        print_tables(tables_of(as_one_machine(_contents(folder)), views), form)
 
 
 def _contents(folder: Path) -> Contents:
     """What is readable in a result folder, saying what is not."""
-    contents = read(folder)
+    return told(read(folder))
+
+
+def told(contents: Contents) -> Contents:
+    """The same, having said what could not be read."""
     tell(*(f"convbench: {note}" for note in contents.notes))
     return contents
 
 
 def compare_folders(
-    base: Path, candidate: Path, form: str, *, everything: bool, gates: Collection[Gate]
+    base: Path,
+    candidate: Path,
+    form: str,
+    *,
+    everything: bool,
+    gates: Collection[Gate],
+    plot: Path | None = None,
 ) -> int:
     """What changed between two result folders; 1 if a state occurs that a gate names."""
     from convbench.compare import compare, counts, gated
     from convbench.report.comparison import changed
     from convbench.report.evidence import noise_line
+    from convbench.revisions import contents_of
 
-    names, sides = (str(base), str(candidate)), (_contents(base), _contents(candidate))
+    names = str(base), str(candidate)
+    sides = told(contents_of(base)), told(contents_of(candidate))
     found = compare(*sides, names)
     noise = noise_line(sides[0]), noise_line(sides[1])
     tables = changed(found, names, noise, everything)
@@ -115,14 +129,31 @@ def compare_folders(
         tables = tables[-1:]
     print_tables(tables, form)
     click.echo(counts(found.pairs), err=form == "csv")
+    if plot is not None:
+        tell(f"drawn: {_drawn(found, names, plot)}")
     return int(gated(found.pairs, gates))
+
+
+def _drawn(found: Comparison, names: tuple[str, str], file: Path) -> Path:
+    from convbench.report.plot_compare import compare_figure
+    from convbench.report.theme import save
+
+    figure = compare_figure(found, names)
+    try:
+        return save(figure, file.with_suffix("") if file.suffix in (".svg", ".png") else file)
+    except OSError as error:
+        raise UsageError(f"cannot write '{file}': {error.strerror}; name a file you may write to") from error
 
 
 def export_folder(folder: Path, form: str, out: Path | None) -> None:
     """Results in the form of another tool."""
-    from convbench.export import exported
+    from convbench.export import exported, write_parquet
 
-    write_text(exported(_contents(folder), form), out)
+    contents = _contents(folder)
+    if form == "parquet":
+        write_parquet(contents, out)
+    else:
+        write_text(exported(contents, form), out)
 
 
 def show_suite(target: str, batch: int | None) -> None:

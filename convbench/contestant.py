@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from time import perf_counter, sleep
@@ -11,13 +14,21 @@ from typing import Any
 from convbench.accuracy import grade
 from convbench.api import Direction, Plan, Variant
 from convbench.device import COLD_WEIGHTS, Block, Call, Device, Sampler
-from convbench.record import Cell, Check, Timing
+from convbench.record import Cell, Check, Record, Status, Timing, Workspace
 from convbench.registry import Entry
 from convbench.statistics import median_interval, spread
 from convbench.timing import Series
 from convbench.verify import Bench, check_dense
 
 BURST = "burst"
+
+Watch = Callable[[str, str], AbstractContextManager[None]]
+"""Around each step that an implementation may not survive: key of its cell ("" for nobody's), and phase."""
+
+
+def unwatched(key: str, phase: str) -> AbstractContextManager[None]:
+    """Nobody is interested."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,28 @@ class Candidate:
     key: str
     entry: Entry
     variant: Variant
+
+    def record(
+        self,
+        status: Status,
+        environment: str,
+        reason: str = "",
+        details: dict[str, Any] | None = None,
+        **parts: Any,
+    ) -> Record:
+        """What this cell leaves behind."""
+        variant = self.variant
+        return Record(
+            key=self.key,
+            cell=self.cell,
+            status=status,
+            reason=reason,
+            workspace=Workspace(variant.workspace_bytes, variant.workspace_bytes, variant.library_bytes),
+            details=dict(variant.details) if details is None else details,
+            environment=environment,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            **parts,
+        )
 
 
 @dataclass
@@ -40,7 +73,9 @@ class Ready:
     check: Check
     setup: dict[str, float]
     device: Device
+    watch: Watch = unwatched
     kernel_seconds: float = 0.0
+    round: int = 0
 
     def __post_init__(self) -> None:
         self._workspace = self.bench.workspace(self.candidate.variant)
@@ -62,13 +97,17 @@ class Ready:
 
     def plan_block(self, seconds: float, sample_seconds: float) -> Block:
         self.sampler.start()
+        self.round = 1
         return self.device.plan_block(seconds, sample_seconds)
 
     def take(self, calls: int, count: int) -> list[float]:
-        chosen, warm = [self.call(index) for index in range(calls)], self._activations(calls)
-        start = perf_counter()
-        samples = self.sampler.block(chosen, count, warm)
-        spent = perf_counter() - start
+        phase = f"round {self.round}" if self.round else "warm-up"
+        self.round += bool(self.round)
+        with self.watch(self.candidate.key, phase):
+            chosen, warm = [self.call(index) for index in range(calls)], self._activations(calls)
+            start = perf_counter()
+            samples = self.sampler.block(chosen, count, warm)
+            spent = perf_counter() - start
         self.kernel_seconds += spent
         if self.candidate.cell.regime == BURST:
             sleep(spent)
@@ -79,7 +118,8 @@ class Ready:
 
     def inspect(self) -> None:
         questions = self.bench.questions
-        check_dense(questions.problem, self.candidate.variant, questions.dense, self.bench.out)
+        with self.watch(self.candidate.key, "look"):
+            check_dense(questions.problem, self.candidate.variant, questions.dense, self.bench.out)
 
     def flags(self, series: Series) -> list[str]:
         """What a reader of the figure should know."""

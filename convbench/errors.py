@@ -14,6 +14,10 @@ class CannotRunError(RuntimeError):
     """The input is fine but nothing could run, or the run could not go on; exit code 3."""
 
 
+class TerminatedError(BaseException):
+    """SIGTERM: like Ctrl-C, but for the exit code."""
+
+
 def one_line(text: str) -> str:
     """User text made safe for a one-line message: control characters shown, long values cut."""
     shown = text if text.isprintable() else ascii(text)[1:-1]

@@ -1,19 +1,65 @@
-"""Results for other tools: CSV, and the JSON that `pytest-benchmark compare` reads."""
+"""Results for other tools: CSV, Parquet, and the JSON that `pytest-benchmark compare` reads."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from convbench.columns import TEXT, TRUTH, unit
+from convbench.errors import CannotRunError, UsageError
 from convbench.record import Record
 from convbench.store import Contents
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def exported(contents: Contents, form: str) -> str:
     """The text of an export."""
     return _csv(contents) if form == "csv" else _pytest_benchmark(contents)
+
+
+def write_parquet(contents: Contents, out: Path | None) -> None:
+    """The frame as a Parquet file whose fields carry unit and meaning."""
+    if out is None:
+        raise UsageError("Parquet is no text; name a file to write with -o results.parquet")
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise CannotRunError("Parquet needs the package pyarrow; pip install 'convbench[parquet]'") from None
+    from convbench.frame import COLUMNS, cells_frame
+
+    frame = cells_frame(contents)
+    schema = pa.schema([_field(pa, name, about) for name, about in COLUMNS.items()])
+    columns = [_column(pa, frame[field.name], field.type) for field in schema]
+    try:
+        with out.open("wb") as file:
+            parquet.write_table(pa.table(columns, schema=schema), file)
+    except OSError as error:
+        raise UsageError(f"cannot write '{out}': {error.strerror}; name a file you may write to") from error
+
+
+def _field(pa: Any, name: str, about: str) -> Any:
+    """Types come from the units, so that they do not depend on what a folder happens to hold."""
+    kinds = {TEXT: pa.string(), TRUTH: pa.bool_(), "count": pa.int64(), "pixels": pa.int64()}
+    return pa.field(
+        name, kinds.get(unit(name), pa.float64()), metadata={"unit": unit(name), "meaning": about}
+    )
+
+
+def _column(pa: Any, values: pd.Series, kind: Any) -> Any:
+    """Foreign values that are not of their column's kind are missing."""
+    import pandas as pd
+
+    if kind == pa.string():
+        return pa.array([v if isinstance(v, str) else None for v in values], kind)
+    if kind == pa.bool_():
+        return pa.array([bool(v) if v in (True, False) else None for v in values], kind)
+    return pa.array(pd.to_numeric(values, errors="coerce").astype(float), kind, from_pandas=True)
 
 
 def _csv(contents: Contents) -> str:

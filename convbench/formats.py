@@ -23,6 +23,7 @@ PADS = ("pad_top", "pad_bottom", "pad_left", "pad_right")
 DILATIONS = ("dilation_h", "dilation_w")
 KNOWN_COLUMNS = (*COLUMNS, *PADS, *DILATIONS, "flip", "repeat", "network")
 REQUIRED = "nchkr"
+_FORMULA = re.compile(r"'*[=+\-@]")
 _FLAGS = {"": False, "0": False, "1": True, "false": False, "true": True}
 
 
@@ -177,8 +178,19 @@ def _csv_layer(row: dict[str, str]) -> Layer:
         groups=_cell(row, "groups", default="1"),
         flip=_csv_flip(row),
     )
-    name, repeat = row.get("name") or str(problem), _cell(row, "repeat", default="1")
-    return Layer(name, problem, repeat, row.get("network", ""))
+    name, repeat = _text(row, "name") or str(problem), _cell(row, "repeat", default="1")
+    return Layer(name, problem, repeat, _text(row, "network"))
+
+
+def _text(row: dict[str, str], column: str) -> str:
+    """A cell of text, without the quote that `_quoted` had to put before it."""
+    text = row.get(column, "")
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _quoted(text: str) -> str:
+    """Text that a spreadsheet would take for a formula, made text by a quote before it."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _cell(row: dict[str, str], *columns: str, default: str = "") -> int:
@@ -222,7 +234,8 @@ def _csv_cells(layer: Layer) -> dict[str, str | int]:
     (top, bottom), (left, right) = p.pad
     return {
         **{name: getattr(p, name) for name in "nchwkrs"},
-        **{"name": layer.name, "network": layer.network, "repeat": layer.repeat, "flip": int(p.flip)},
+        **{"name": _quoted(layer.name), "network": _quoted(layer.network)},
+        **{"repeat": layer.repeat, "flip": int(p.flip)},
         **{"pad_h": top, "pad_top": top, "pad_bottom": bottom},
         **{"pad_w": left, "pad_left": left, "pad_right": right},
         **{"stride_h": p.stride[0], "stride_w": p.stride[1], "groups": p.groups},

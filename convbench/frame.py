@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from math import nan
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from convbench.problem import Problem
 from convbench.record import Record
-from convbench.store import Contents, read
+from convbench.store import Contents, read_into, uncollected
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,16 +82,45 @@ COLUMNS = {
 
 def load(folder: str | Path) -> pd.DataFrame:
     """One row per cell of a result folder; the columns are described in `convbench.frame.COLUMNS`."""
-    contents = read(Path(folder))
-    for note in contents.notes:
-        warnings.warn(note, stacklevel=2)
-    return cells_frame(contents)
+    with uncollected():
+        rows = read_into(Rows(), Path(folder))
+        for note in rows.notes:
+            warnings.warn(note, stacklevel=2)
+        return rows.frame()
 
 
 def cells_frame(contents: Contents) -> pd.DataFrame:
-    import pandas as pd
+    rows = Rows()
+    with uncollected():
+        for record in contents.cells.values():
+            rows.add(record)
+        return rows.frame()
 
-    return pd.DataFrame([_row(record) for record in contents.cells.values()], columns=list(COLUMNS))
+
+@dataclass
+class Rows(Contents):
+    """Cells as rows of a frame, without the samples behind them: large folders then need little memory."""
+
+    rows: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    shapes: dict[Problem, tuple[Any, ...]] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        problem = record.cell.problem
+        shape = self.shapes.get(problem)
+        if shape is None:
+            shape = self.shapes[problem] = _shape(problem)
+        parts = [get(held) if (held := getattr(record, name)) else gap for name, get, gap in GETTERS]
+        self.rows[record.key] = (*shape, *chain(*parts), *(read(record) for read in READERS.values()))
+
+    def frame(self) -> pd.DataFrame:
+        import pandas as pd
+
+        columns = zip(*self.rows.values(), strict=True)
+        held = {name: list(values) for name, values in zip(ORDER, columns, strict=False)}
+        frame = pd.DataFrame(held, columns=list(COLUMNS))
+        for name in SECONDS:
+            frame[name] = frame[name].astype(float) * 1e3
+        return frame
 
 
 def layers_frame(contents: Contents) -> pd.DataFrame:
@@ -95,85 +131,88 @@ def layers_frame(contents: Contents) -> pd.DataFrame:
     return frame.rename(columns={"name": "layer", "text": "problem"})
 
 
-def _row(record: Record) -> dict[str, Any]:
-    cell, problem = record.cell, record.cell.problem
-    row: dict[str, Any] = {
-        name: getattr(problem, name) for name in ("n", "c", "h", "w", "k", "r", "s", "groups")
-    }
-    row |= {name: getattr(problem, name) for name in ("flops", "inbounds_flops", "min_bytes")}
-    row |= {"problem": str(problem), "direction": problem.direction.value}
-    row |= {"precision": problem.precision.value, "layout": problem.layout.value}
-    row |= {
-        name: getattr(cell, name)
-        for name in ("algorithm", "variant", "device", "regime", "cache", "preset", "workspace_limit")
-    }
-    row |= {"status": record.status.value, "reason": record.reason, "flags": " ".join(record.flags)}
-    row |= {
-        "environment": record.environment,
-        "key": record.key,
-        "algorithm_flops": record.details.get("flops"),
-    }
-    row |= {
-        f"{name}_ms": record.setup[name] * 1e3 for name in ("prepare", "first_call") if name in record.setup
-    }
-    return row | _workspace(record) | _check(record) | _time(record) | _machine(record) | _selection(record)
+# ---- columns -----------------------------------------------------------------------------------------------
+
+SIZES = ("n", "c", "h", "w", "k", "r", "s", "groups", "flops", "inbounds_flops", "min_bytes")
+SHAPE = ("problem", "direction", "precision", "layout", *SIZES)
 
 
-def _workspace(record: Record) -> dict[str, Any]:
-    if record.workspace is None:
-        return {}
-    library = record.workspace.library
-    return {
-        "workspace_bytes": record.workspace.granted + (library or 0),
-        "workspace_known": library is not None,
-    }
+def _shape(problem: Problem) -> tuple[Any, ...]:
+    """What follows from a problem; it is worked out once for all cells that share one."""
+    words = problem.direction.value, problem.precision.value, problem.layout.value
+    return str(problem), *words, *(getattr(problem, name) for name in SIZES)
 
 
-def _check(record: Record) -> dict[str, Any]:
-    check = record.check
-    if check is None:
-        return {}
-    return {
-        name: getattr(check, name) for name in ("relative_l2", "elementwise", "accuracy", "deterministic")
-    }
+def _workspace(record: Record) -> Any:
+    held = record.workspace
+    return nan if held is None else held.granted + (held.library or 0)
 
 
-def _time(record: Record) -> dict[str, Any]:
-    time = record.time
-    if time is None:
-        return {}
-    scaled = {
-        name: value * 1e3 for name, value in (("lo_ms", time.lo), ("hi_ms", time.hi)) if value is not None
-    }
-    gflops = record.cell.problem.flops / time.median / 1e9
-    return scaled | {
-        "time_ms": time.median * 1e3,
-        "rounds": time.rounds,
-        "figure": time.figure,
-        "gflops": gflops,
-    }
+def _known(record: Record) -> Any:
+    return nan if record.workspace is None else record.workspace.library is not None
 
 
-def _machine(record: Record) -> dict[str, Any]:
-    """What stands beside the time; each part only where the device tells it."""
-    row: dict[str, Any] = {}
-    if record.time and record.time.clocks:
-        row["clock_mhz"] = median(record.time.clocks) / 1e6
-    if limit := record.limit:
-        row |= {"limit_ms": limit.seconds * 1e3, "limit_rate": limit.rate}
-    if board := record.board:
-        row |= {"watts": board.watts, "celsius": board.celsius, "clock_reasons": " ".join(board.reasons)}
-    if host := record.host:
-        row |= {"enqueue_ms": host.enqueue * 1e3, "call_ms": host.call * 1e3}
-    if energy := record.energy:
-        row |= {"joules": energy.joules, "joules_resolution": energy.resolution}
-    return row
+def _setup(record: Record, name: str) -> float:
+    return record.setup[name] * 1e3 if name in record.setup else nan
 
 
-def _selection(record: Record) -> dict[str, Any]:
+def _gflops(record: Record) -> float:
+    return record.cell.problem.flops / record.time.median / 1e9 if record.time else nan
+
+
+def _clock(record: Record) -> float:
+    return median(record.time.clocks) / 1e6 if record.time and record.time.clocks else nan
+
+
+def _reasons(record: Record) -> Any:
+    return " ".join(record.board.reasons) if record.board else nan
+
+
+def _selection(record: Record) -> str:
     """Details may hold anything, so that only text counts as a choice."""
     selection = record.details.get("selection")
-    if not isinstance(selection, str) or not selection:
-        return {"selection": ""}
-    order = json.dumps(record.details.get("order"))
-    return {"selection": selection, "picked": str(record.details.get("picked") or ""), "order": order}
+    return selection if isinstance(selection, str) else ""
+
+
+def _picked(record: Record) -> Any:
+    return str(record.details.get("picked") or "") if _selection(record) else nan
+
+
+def _order(record: Record) -> Any:
+    return json.dumps(record.details.get("order")) if _selection(record) else nan
+
+
+# Columns that are fields of a part of the record, and the others; what is stored in seconds is shown in ms.
+FIELDS: dict[str, dict[str, str]] = {
+    "cell": {
+        name: name
+        for name in ("algorithm", "variant", "device", "regime", "cache", "preset", "workspace_limit")
+    },
+    "time": {"time_ms": "median", "lo_ms": "lo", "hi_ms": "hi", "rounds": "rounds", "figure": "figure"},
+    "check": {name: name for name in ("relative_l2", "elementwise", "accuracy", "deterministic")},
+    "limit": {"limit_ms": "seconds", "limit_rate": "rate"},
+    "board": {"watts": "watts", "celsius": "celsius"},
+    "host": {"enqueue_ms": "enqueue", "call_ms": "call"},
+    "energy": {"joules": "joules", "joules_resolution": "resolution"},
+}
+READERS: dict[str, Callable[[Record], Any]] = {
+    "status": lambda record: record.status.value,
+    "reason": attrgetter("reason"),
+    "flags": lambda record: " ".join(record.flags),
+    "environment": attrgetter("environment"),
+    "key": attrgetter("key"),
+    "algorithm_flops": lambda record: record.details.get("flops"),
+    "gflops": _gflops,
+    "workspace_bytes": _workspace,
+    "workspace_known": _known,
+    "prepare_ms": partial(_setup, name="prepare"),
+    "first_call_ms": partial(_setup, name="first_call"),
+    "clock_mhz": _clock,
+    "clock_reasons": _reasons,
+    "selection": _selection,
+    "picked": _picked,
+    "order": _order,
+}
+GETTERS = [(part, attrgetter(*names.values()), (nan,) * len(names)) for part, names in FIELDS.items()]
+ORDER = (*SHAPE, *chain(*FIELDS.values()), *READERS)
+SECONDS = ("time_ms", "lo_ms", "hi_ms", "limit_ms", "enqueue_ms", "call_ms")

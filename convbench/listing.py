@@ -14,8 +14,8 @@ from convbench.api import Variant
 from convbench.commands import print_table, print_tables, tell
 from convbench.device import Device
 from convbench.problem import Problem
+from convbench.progress import progress_bar
 from convbench.record import Cell, Record, Status
-from convbench.run import progress_bar
 from convbench.sizes import format_size
 from convbench.store import Store
 from convbench.suites import Layer, Suite

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Self
 
@@ -165,6 +166,7 @@ PARTS: dict[str, Callable[..., Any]] = {
     "limit": Limit,
 }
 
+PROBLEM = ("text", "direction", "precision", "layout")
 LATER = ("host", "board", "energy", "limit")  # not in the first records there were
 
 
@@ -190,17 +192,16 @@ class Record:
     started: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        body = {f.name: getattr(self, f.name) for f in fields(self)}
-        cell = {f.name: getattr(self.cell, f.name) for f in fields(self.cell)}
+        body, cell = _shallow(self), _shallow(self.cell)
         cell["problem"] = self.cell.problem.as_dict()
-        parts = {name: asdict(body[name]) if body[name] else None for name in PARTS}
+        parts = {name: _shallow(body[name]) if body[name] else None for name in PARTS}
         return {"kind": "cell", "schema": SCHEMA, **body, **parts, "cell": cell, "status": self.status.value}
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Self:
         """The record in a stored line; ValueError, TypeError or KeyError if it is not one."""
         cell = dict(line["cell"])
-        cell["problem"] = Problem.from_dict(cell["problem"])
+        cell["problem"] = _problem(*(cell["problem"][name] for name in PROBLEM))
         plain = ("key", "reason", "flags", "setup", "details", "environment", "started")
         parts: dict[str, Any] = {
             name: typed(kind, line[name]) if line[name] is not None else None
@@ -214,6 +215,17 @@ class Record:
         if record.time is not None and not record.time.plausible:
             raise ValueError("times must be positive")
         return record
+
+
+def _shallow(one: Any) -> dict[str, Any]:
+    """Fields by name; unlike `asdict` it does not copy every sample."""
+    return {f.name: getattr(one, f.name) for f in fields(one)}
+
+
+@lru_cache(maxsize=1 << 14)
+def _problem(text: str, direction: str, precision: str, layout: str) -> Problem:
+    """One object for all cells of a problem; what follows from its sizes is then worked out once."""
+    return Problem.parse(text, direction=direction, precision=precision, layout=layout)
 
 
 def canonical(content: Any) -> bytes:

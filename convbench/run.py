@@ -3,75 +3,82 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
-from convbench import registry, sweep
-from convbench.commands import show_folder, tell
-from convbench.device import Device
-from convbench.errors import CannotRunError, one_line
-from convbench.store import FILE, Store, read
-from convbench.suites import Suite, select
+from convbench import inprocess, isolated
+from convbench.book import Summary
+from convbench.commands import show_folder
+from convbench.errors import CannotRunError, TerminatedError, UsageError, one_line
+from convbench.job import Job, Preview, Where
+from convbench.progress import observer
+from convbench.suites import select
 
-Progress = Callable[[sweep.Group, sweep.Summary], None]
+LARGEST_KEYS = 16 << 20
 
 
 def run_sweep(
-    device: Device,
     targets: Sequence[str],
-    wishes: dict[str, Any],
+    wishes: Mapping[str, Any],
+    where: Where,
     *,
-    batch: int | None,
-    out: Path | None,
-    dry_run: bool,
-    quiet: bool,
-    report_: bool,
-    notice: str,
+    batch: int | None = None,
+    out: Path | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+    json_log: bool = False,
+    report_: bool = False,
+    finished: Collection[str] = (),
 ) -> int:
-    """Measure what is missing in the result folder, then show who won."""
+    """Measure what is missing in the result folder, then show who won; `finished` are done elsewhere."""
     suite = select(targets)
     suite = suite.with_batch(batch) if batch else suite
-    options = _options(device, wishes)
-    environment = device.environment()
-    sweep.refuse_impossible(suite, options, device)
     folder = out or Path("results") / slug(suite.name)
-    if dry_run:
-        known = read(folder).cells if (folder / FILE).is_file() else {}
-        _announce(sweep.Planner(options, device, environment, known).groups(suite))
-        return 0
-    with Store(folder) as store:
-        tell(notice)
-        tell(*(f"convbench: {note}" for note in store.contents.notes))
-        describe(store, suite, options, environment)
-        if options.preset != "quick":
-            for line in device.learn_limits():  # told before it begins
-                tell(line)
-        groups = sweep.Planner(options, device, environment, store.contents.cells).groups(suite)
-        with progress_bar(groups, quiet) as progress:
-            summary = sweep.run(groups, options, device, environment, store, progress)
+    engine = isolated if where.isolated else inprocess
+    with observer(quiet=quiet or dry_run, json_log=json_log) as notify, terminable():
+        job = Job(suite, {**wishes, "spread": where.spread}, folder, where, finished, notify)
+        notify("sweep", folder=str(folder), problems=len(job.problems))
+        if dry_run:
+            _announce(engine.foresee(job))
+            return 0
+        summary = engine.measure(job)
+        notify("end", measured=summary.measured, failed=len(summary.failures), seconds=summary.seconds)
     if not quiet:
         show_folder(folder, ("winners",), "terminal")
-    click.echo(_closing(summary, folder), err=quiet)
+    if not (quiet and json_log):
+        click.echo(_closing(summary, folder), err=quiet)
     if report_:
         from convbench.report import build
 
-        click.echo(f"page: {build(folder, [limit for limit in options.limits if limit is not None] or None)}")
+        limits = [limit for limit in job.options.limits if limit is not None]
+        click.echo(f"page: {build(folder, limits or None)}")
     return _exit_code(summary)
 
 
-def _options(device: Device, wishes: dict[str, Any]) -> sweep.Options:
-    entries = registry.select(device.name, wishes.pop("algorithms"))
-    if wishes["baseline"] is None:
-        wishes["baseline"] = sweep.Options.baseline
-    else:
-        registry.select(device.name, [wishes["baseline"]])
-    return sweep.Options(entries, **wishes)
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does."""
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        raise TerminatedError
+
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def slug(name: str) -> str:
@@ -82,61 +89,36 @@ def slug(name: str) -> str:
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".strip("-")
 
 
-def describe(
-    store: Store, suite: Suite, options: sweep.Options, environment: dict[str, Any], **extra: Any
-) -> None:
-    """Environment, layers and wishes go into the folder, so that it explains itself."""
-    if environment["id"] not in store.contents.environments:
-        store.append({"kind": "environment", **environment})
-    layers = [
-        {
-            "suite": suite.name,
-            "network": layer.network or suite.name,
-            "name": layer.name,
-            "repeat": layer.repeat,
-            "text": str(layer.problem),
-        }
-        for layer in suite.layers
-    ]
-    store.add_once("layer", layers, store.contents.layers)
-    wishes = {"command": sys.argv[1:], "limits": list(options.limits), "preset": options.preset}
-    store.append({"kind": "run", **wishes, **extra})
+def read_keys(file: Path) -> frozenset[str]:
+    """Keys of cells from a JSON list."""
+    shown = one_line(str(file))
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(LARGEST_KEYS + 1)
+        keys = json.loads(data) if len(data) <= LARGEST_KEYS else None
+    except OSError as error:
+        raise UsageError(f"cannot read '{shown}': {error.strerror}") from error
+    except (ValueError, RecursionError):
+        keys = None
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise UsageError(f"'{shown}' is no JSON list of keys of at most {LARGEST_KEYS} bytes")
+    return frozenset(keys)
 
 
-def _announce(groups: Sequence[sweep.Group]) -> None:
-    for group in groups:
-        names = [f"{c.cell.algorithm}/{c.cell.variant}" for c in group.candidates]
-        click.echo(f"{group.problem.label}: {', '.join(names) or 'nothing'}")
-        for record in group.settled:
+def _announce(previews: Iterable[Preview]) -> None:
+    total = finished = groups = 0
+    for preview in previews:
+        names = [f"{cell.algorithm}/{cell.variant}" for cell in preview.cells]
+        click.echo(f"{preview.problem.label}: {', '.join(names) or 'nothing'}")
+        for record in preview.settled:
             click.echo(f"  {record.cell.algorithm} {record.cell.variant}: {record.status} ({record.reason})")
-    total = sum(len(group.candidates) for group in groups)
-    click.echo(f"{total} cells in {len(groups)} groups would be measured")
-    if finished := sum(group.finished for group in groups):
+        total, finished, groups = total + len(names), finished + preview.finished, groups + 1
+    click.echo(f"{total} cells in {groups} groups would be measured")
+    if finished:
         click.echo(f"{finished} are there already")
 
 
-@contextmanager
-def progress_bar(groups: Sequence[sweep.Group], quiet: bool) -> Iterator[Progress]:
-    """A bar on a terminal's standard error, nothing elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda group, summary: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=sum(len(group.candidates) for group in groups))
-
-        def advance(group: sweep.Group, summary: sweep.Summary) -> None:
-            text = f"{escape(group.problem.label)}  {len(summary.failures)} failed"
-            bar.update(task, advance=len(group.candidates), description=text)
-
-        yield advance
-
-
-def _closing(summary: sweep.Summary, folder: Path) -> str:
+def _closing(summary: Summary, folder: Path) -> str:
     """What happened, and what the harness itself cost."""
     parts = [f"{summary.measured} cells measured"]
     if summary.finished_before:
@@ -153,7 +135,7 @@ def _closing(summary: sweep.Summary, folder: Path) -> str:
     return text
 
 
-def _exit_code(summary: sweep.Summary) -> int:
+def _exit_code(summary: Summary) -> int:
     if summary.failures or summary.failed_before:
         return 1
     if not summary.measured and not summary.finished_before:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from math import prod
 from time import perf_counter
 from typing import Any
 
 from convbench.api import Plan, Problem
-from convbench.contestant import Candidate, Ready, close, plan_facts
+from convbench.contestant import Candidate, Ready, Watch, close, plan_facts, unwatched
 from convbench.device import Device
 from convbench.errors import one_line
-from convbench.record import Record, Status, Timing, Workspace
+from convbench.record import Record, Status, Timing
 from convbench.sizes import format_size
 from convbench.statistics import ratio_interval
 from convbench.timing import Preset, Series, measure
@@ -46,13 +45,20 @@ def needed_bytes(problem: Problem) -> int:
 
 
 class GroupRunner:
-    """Verifies and times the candidates of one problem."""
+    """Verifies and times the candidates of one problem; `keep` gets each record as soon as it is complete."""
 
     def __init__(
-        self, device: Device, preset: Preset, environment: str, seed: int, energy: bool = False
+        self,
+        device: Device,
+        preset: Preset,
+        environment: str,
+        seed: int,
+        energy: bool = False,
+        keep: Callable[[Record], None] = lambda record: None,
+        watch: Watch = unwatched,
     ) -> None:
         self._device, self._preset, self._environment, self._seed = device, preset, environment, seed
-        self._energy = energy
+        self._energy, self._keep, self._watch = energy, keep, watch
         self._outcome = Outcome()
 
     def run(self, problem: Problem, candidates: Sequence[Candidate], baseline: str, alias: bool) -> Outcome:
@@ -70,8 +76,9 @@ class GroupRunner:
         return self._outcome
 
     def _run(self, problem: Problem, candidates: Sequence[Candidate], baseline: str, alias: bool) -> None:
-        questions = ask(problem, self._seed, self._device.xp)
-        bench = Bench(self._device, questions, max(c.variant.workspace_bytes for c in candidates))
+        with self._watch("", "reference"):
+            questions = ask(problem, self._seed, self._device.xp)
+            bench = Bench(self._device, questions, max(c.variant.workspace_bytes for c in candidates))
         ready = [r for c in candidates if (r := self._verified(c, bench)) is not None]
         if ready:
             self._time(ready, baseline, alias)
@@ -92,25 +99,31 @@ class GroupRunner:
 
     def _verified(self, candidate: Candidate, bench: Bench) -> Ready | None:
         """The candidate ready for timing, or None after its failure has been recorded."""
-        plan = None
+        plan, key = None, candidate.key
         calls: list[float] = []
 
         def call(plan: Plan, *arguments: Any) -> None:
-            calls.append(self._call(plan, *arguments))
+            with self._watch(key, "check"):  # each call has the time that a block has
+                calls.append(self._call(plan, *arguments))
 
         try:
-            start = perf_counter()
-            plan = candidate.entry.algorithm.prepare(candidate.cell.problem, candidate.variant)
-            prepared = perf_counter() - start
-            check = bench.verify(plan, candidate.variant, call)
-            setup = {"prepare": prepared, "first_call": calls[0], **plan_facts(plan, "setup")}
-            ready = Ready(candidate, plan, bench, check, setup, self._device)
-            if self._device.escapes(ready.call(), bench.out):
-                raise EscapedError("escaped stream: the result was written while the timed stream was held")
+            with self._watch(key, "prepare"):
+                start = perf_counter()
+                plan = candidate.entry.algorithm.prepare(candidate.cell.problem, candidate.variant)
+                prepared = perf_counter() - start
+            with self._watch(key, "check"):
+                check = bench.verify(plan, candidate.variant, call)
+                setup = {"prepare": prepared, "first_call": calls[0], **plan_facts(plan, "setup")}
+                ready = Ready(candidate, plan, bench, check, setup, self._device, self._watch)
+                if self._device.escapes(ready.call(), bench.out):
+                    raise EscapedError(
+                        "escaped stream: the result was written while the timed stream was held"
+                    )
         except Exception as error:  # an implementation may raise anything; the cell is lost, the sweep is not
-            self._fail(candidate, error)
             if plan is not None:
-                close(plan)
+                with self._watch(key, "close"):
+                    close(plan)
+            self._fail(candidate, error)
             return None
         return ready
 
@@ -132,13 +145,15 @@ class GroupRunner:
         first = next((i for i, r in enumerate(ready) if r.candidate.cell.algorithm == baseline), 0)
         again = [replace(ready[first])] if alias else []
         contestants = [*ready, *again]
-        self._busy(lambda: self._device.warm_up(ready[first].call()))
+        with self._watch(ready[first].candidate.key, "warm-up"):
+            self._busy(lambda: self._device.warm_up(ready[first].call()))
         series = measure(contestants, self._preset, self._seed, baseline=first)
         self._outcome.kernel_seconds += sum(one.kernel_seconds for one in contestants)
         if alias and series[first].failure is None and series[-1].failure is None:
             self._outcome.noise = ratio_interval(series[-1].medians, series[first].medians).value
         for one, result in zip(ready, series, strict=False):
-            self._finish(one, result)
+            with self._watch(one.candidate.key, "finish"):
+                self._finish(one, result)
 
     def _busy(self, work: Any) -> Any:
         """Work of the kernels, not of the harness."""
@@ -197,16 +212,6 @@ class GroupRunner:
         details: dict[str, Any] | None = None,
         **parts: Any,
     ) -> None:
-        variant = candidate.variant
-        record = Record(
-            key=candidate.key,
-            cell=candidate.cell,
-            status=status,
-            reason=reason,
-            workspace=Workspace(variant.workspace_bytes, variant.workspace_bytes, variant.library_bytes),
-            details=dict(variant.details) if details is None else details,
-            environment=self._environment,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            **parts,
-        )
+        record = candidate.record(status, self._environment, reason, details, **parts)
         self._outcome.records.append(record)
+        self._keep(record)

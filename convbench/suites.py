@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from convbench import formats, networks
@@ -16,7 +17,8 @@ from convbench.problem import Problem
 __all__ = ["Layer", "Suite", "load_file", "load_suite", "select", "suite_names"]
 
 LARGEST_FILE = 1_000_000
-SUFFIXES = (".csv", ".txt", ".suite")
+SUFFIXES = (".csv", ".txt", ".suite", ".onnx")
+MODEL = ".onnx"
 GRID_BASE = "n16c64h56k64r3p1"
 _DATA = Path(__file__).with_name("data")
 _TEXT = re.compile(r"[nchwkrspudg]_*-?[0-9]", re.ASCII)
@@ -86,9 +88,23 @@ def _is_file(target: str) -> bool:
 
 def load_file(path: str, kind: str | None = None) -> Suite:
     """A suite file, in the given format or the one it looks like."""
+    if kind is None and path.endswith(MODEL):
+        shown = one_line(path)
+        raise UsageError(f"'{shown}' is a model; first: convbench suite import {shown} -o layers.csv")
     text = _read_text(path)
     layers = formats.read(text, kind or formats.kind_of(path, text), source=path)
-    return Suite(Path(path).stem, layers, f"from {one_line(path)}")
+    return Suite(one_line(Path(path).stem), layers, f"from {one_line(path)}")
+
+
+def import_file(path: str, kind: str | None = None, batch: int | None = None) -> tuple[Suite, list[str]]:
+    """Layers of a suite file or a model, and what is to be said about those that could not be read."""
+    if kind == "onnx" or (kind is None and path.endswith(MODEL)):
+        from convbench.onnx_model import read_model
+
+        model = read_model(path, batch)
+        return model.suite, [f"convbench: left out: {one}" for one in model.skipped]
+    suite = load_file(path, kind)
+    return suite.with_batch(batch) if batch else suite, []
 
 
 def _read_text(path: str) -> str:
@@ -135,16 +151,21 @@ def _shipped(file: str, start: str, network: re.Pattern[str]) -> Iterator[Layer]
 
 def _filter_grid(base: Problem) -> Iterator[Layer]:
     """Square filters that keep the image's size; an even filter takes its extra pixel at the end."""
-    for taps in range(1, 16):
-        total = [(taps - 1) * d for d in base.dilation]
-        pad = tuple((t // 2, t - t // 2) for t in total)
-        yield Layer(f"r{taps}", base.with_(r=taps, s=taps, pad=pad))
+    return (Layer(f"r{taps}", _filter(base, taps)) for taps in range(1, 16))
+
+
+def _filter(base: Problem, taps: int) -> Problem:
+    total = [(taps - 1) * d for d in base.dilation]
+    return base.with_(r=taps, s=taps, pad=tuple((t // 2, t - t // 2) for t in total))
 
 
 def _channel_grid(base: Problem) -> Iterator[Layer]:
     """As many filters as channels; a depthwise base stays depthwise."""
-    for c in (8 * 2**i for i in range(8)):
-        yield Layer(f"c{c}", base.with_(c=c, k=c, groups=c if base.depthwise else base.groups))
+    return (Layer(f"c{c}", _channels(base, c)) for c in (8 * 2**i for i in range(8)))
+
+
+def _channels(base: Problem, c: int) -> Problem:
+    return base.with_(c=c, k=c, groups=c if base.depthwise else base.groups)
 
 
 def _image_grid(base: Problem) -> Iterator[Layer]:
@@ -153,6 +174,12 @@ def _image_grid(base: Problem) -> Iterator[Layer]:
 
 def _batch_grid(base: Problem) -> Iterator[Layer]:
     return (Layer(f"n{n}", base.with_(n=n)) for n in (2**i for i in range(9)))
+
+
+def _map_grid(base: Problem) -> Iterator[Layer]:
+    """Filter size, channels and batch together: a map of who wins where."""
+    for n, c, taps in product((1, 16, 128), (8, 32, 128, 512), (1, 3, 5, 7, 11)):
+        yield Layer(f"n{n}c{c}r{taps}", _filter(_channels(base.with_(n=n), c), taps))
 
 
 def _network(layers: Callable[[], Iterable[Layer]]) -> Layers:
@@ -212,4 +239,5 @@ _GRIDS: dict[str, tuple[str, Grid]] = {
     "grid-channels": ("8 to 1024 channels and as many filters", _channel_grid),
     "grid-image": ("images 7x7 to 224x224", _image_grid),
     "grid-batch": ("batches 1 to 256", _batch_grid),
+    "grid-map": ("filters 1x1 to 11x11 with 8 to 512 channels at batches 1, 16 and 128", _map_grid),
 }

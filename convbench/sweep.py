@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
+from convbench import registry
 from convbench.api import Direction, Layout, Precision, Problem, Variant
-from convbench.contestant import Candidate
+from convbench.book import Book, Notify, Summary, silent
+from convbench.contestant import Candidate, Watch, unwatched
 from convbench.device import Device
 from convbench.errors import UsageError, one_line
 from convbench.record import FAILURES, Cell, Record, Status, canonical
@@ -39,12 +41,24 @@ class Options:
     energy: bool = False
     baseline: str = "direct"
     retry_failed: bool = False
+    spread: bool = False
 
     @property
     def cap(self) -> int | None:
         """The largest limit: cells above it are not run; tables look at the smaller ones."""
         finite = [limit for limit in self.limits if limit is not None]
         return max(finite) if len(finite) == len(self.limits) else None
+
+
+def options_for(device: str, wishes: Mapping[str, Any]) -> Options:
+    """Options with the algorithms of a device that were named, or all of them."""
+    rest = dict(wishes)
+    entries = registry.select(device, rest.pop("algorithms"))
+    if rest["baseline"] is None:
+        rest["baseline"] = Options.baseline
+    else:
+        registry.select(device, [rest["baseline"]])
+    return Options(entries, **rest)
 
 
 @dataclass
@@ -56,30 +70,6 @@ class Group:
     settled: list[Record] = field(default_factory=list)
     finished: int = 0
     failed: int = 0
-
-
-@dataclass
-class Summary:
-    """What a sweep did."""
-
-    records: list[Record] = field(default_factory=list)
-    finished_before: int = 0
-    failed_before: int = 0
-    kernel_seconds: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def measured(self) -> int:
-        return sum(record.time is not None for record in self.records)
-
-    @property
-    def failures(self) -> list[Record]:
-        return [record for record in self.records if record.status in FAILURES]
-
-    @property
-    def overhead(self) -> float:
-        """Harness seconds per measured cell, besides the kernels' own."""
-        return (self.seconds - self.kernel_seconds) / max(1, self.measured)
 
 
 def problems(suite: Suite, options: Options) -> list[Problem]:
@@ -95,23 +85,39 @@ def problems(suite: Suite, options: Options) -> list[Problem]:
 
 
 class Planner:
-    """Turns problems into groups of cells, given what is in the store."""
+    """Turns problems into groups of cells, given what is in the store and the keys that are not wanted."""
 
     def __init__(
-        self, options: Options, device: Device, environment: dict[str, Any], known: dict[str, Record]
+        self,
+        options: Options,
+        device: Device,
+        environment: dict[str, Any],
+        known: Mapping[str, Record],
+        *,
+        skip: Collection[str] = (),
+        watch: Watch = unwatched,
     ) -> None:
         self._options, self._device = options, device
-        self._environment, self._known = environment, known
+        self._environment, self._known, self._skip, self._watch = environment, known, skip, watch
 
     def groups(self, suite: Suite) -> list[Group]:
-        return [self._group(problem) for problem in problems(suite, self._options)]
+        return [self.group(problem) for problem in problems(suite, self._options)]
 
-    def _group(self, problem: Problem) -> Group:
+    def whole(self, problem: Problem) -> list[Record]:
+        """What each algorithm leaves behind if its variants never become known."""
+        return [self._settled(problem, entry, Status.CRASHED, "") for entry in self._options.entries]
+
+    def group(self, problem: Problem) -> Group:
         group = Group(problem)
         for entry in self._options.entries:
+            if self._cell(problem, entry, "")[1] in self._skip:
+                group.finished += 1
+                continue
             for found in self._cells(problem, entry):
                 known = self._known.get(found.key)
-                if known is not None and not self._again(known):
+                if found.key in self._skip:
+                    group.finished += 1
+                elif known is not None and not self._again(known):
                     group.finished += 1
                     group.failed += known.status in FAILURES
                 elif isinstance(found, Candidate):
@@ -140,18 +146,15 @@ class Planner:
     def _cells(self, problem: Problem, entry: Entry) -> Iterator[Candidate | Record]:
         """Every variant of one algorithm, or the one reason why there is none."""
         try:
-            reason = entry.algorithm.reject(problem)
-            if reason is not None:
-                yield self._settled(problem, entry, Status.UNSUPPORTED, str(reason))
-                return
-            variants = {
-                v.name: _storable(v)
-                for limit in sorted(self._options.limits, key=_largest_last)
-                for v in entry.algorithm.variants(problem, limit)
-            }
+            with self._watch(self._cell(problem, entry, "")[1], "plan"):
+                reason = entry.algorithm.reject(problem)
+                variants = {} if reason is not None else self._variants(problem, entry)
         except Exception as error:  # a plug-in may raise anything; its cells are lost, the sweep is not
             reason = f"{type(error).__name__} in reject or variants: {one_line(str(error))}"
             yield self._settled(problem, entry, Status.CRASHED, reason)
+            return
+        if reason is not None:
+            yield self._settled(problem, entry, Status.UNSUPPORTED, str(reason))
             return
         if not variants:
             yield self._settled(problem, entry, Status.UNSUPPORTED, "no variant is offered for this problem")
@@ -166,6 +169,13 @@ class Planner:
             else:
                 yield Candidate(*self._cell(problem, entry, variant.name), entry, variant)
 
+    def _variants(self, problem: Problem, entry: Entry) -> dict[str, Variant]:
+        return {
+            v.name: _storable(v)
+            for limit in sorted(self._options.limits, key=_largest_last)
+            for v in entry.algorithm.variants(problem, limit)
+        }
+
 
 def _largest_last(limit: int | None) -> float:
     return inf if limit is None else limit
@@ -175,8 +185,9 @@ def _storable(variant: Variant) -> Variant:
     """The variant, once it is clear that it can be granted and written down."""
     if not isinstance(variant.name, str):
         raise TypeError(f"variant name {variant.name!r} is no text")
+    variant.name.encode()  # half a surrogate pair is no text either
     sizes = variant.workspace_bytes, variant.library_bytes or 0
-    if not all(isinstance(size, int) and size >= 0 for size in sizes):
+    if not all(isinstance(size, int) and 0 <= size < 1 << 63 for size in sizes):
         raise TypeError(f"variant {variant.name}: {sizes} are no byte counts")
     if len(canonical(dict(variant.details))) > LARGEST_DETAILS:
         raise ValueError(f"variant {variant.name}: details above {LARGEST_DETAILS} bytes")
@@ -185,7 +196,13 @@ def _storable(variant: Variant) -> Variant:
     return variant
 
 
-def refuse_impossible(suite: Suite, options: Options, device: Device) -> None:
+class Memory(Protocol):
+    """What knows how much memory is free: a device, or what a child told of its own."""
+
+    def free_memory(self) -> int | None: ...
+
+
+def refuse_impossible(suite: Suite, options: Options, device: Memory) -> None:
     """Stop before anything is written when no problem fits into memory."""
     free, needs = device.free_memory(), {p: needed_bytes(p) for p in problems(suite, options)}
     smallest = min(needs, key=lambda p: needs[p])
@@ -197,11 +214,10 @@ def refuse_impossible(suite: Suite, options: Options, device: Device) -> None:
         )
 
 
-def _aliased(groups: Sequence[Group]) -> set[int]:
+def aliased(indices: Sequence[int]) -> set[int]:
     """Groups in which the baseline is measured twice: at least 5 % and at least 20, if there are so many."""
-    with_work = [i for i, group in enumerate(groups) if group.candidates]
-    wanted = min(len(with_work), max(ALIAS_GROUPS, round(ALIAS_SHARE * len(with_work))))
-    return {with_work[i * len(with_work) // wanted] for i in range(wanted)}
+    wanted = min(len(indices), max(ALIAS_GROUPS, round(ALIAS_SHARE * len(indices))))
+    return {indices[i * len(indices) // wanted] for i in range(wanted)}
 
 
 def run(
@@ -211,28 +227,24 @@ def run(
     environment: dict[str, Any],
     store: Store,
     progress: Callable[[Group, Summary], None],
+    *,
+    notify: Notify = silent,
 ) -> Summary:
-    """Measure every group, writing each record as soon as it is complete."""
-    start, summary, aliased = perf_counter(), Summary(), _aliased(groups)
-    runner = GroupRunner(device, PRESETS[options.preset], environment["id"], SEED, options.energy)
+    """Measure every group in this process, writing each record as soon as it is complete."""
+    start, book = perf_counter(), Book(store, notify)
+    twice = aliased([index for index, group in enumerate(groups) if group.candidates])
+    preset = PRESETS[options.preset]
+    runner = GroupRunner(device, preset, environment["id"], SEED, options.energy, book.keep)
     with device.watched():
         for index, group in enumerate(groups):
-            summary.finished_before += group.finished
-            summary.failed_before += group.failed
-            _keep(store, summary, group.settled)
+            book.count(group.finished, group.failed)
+            facts = {"problem": group.problem.label, "cells": len(group.candidates)}
+            notify("group", device=device.name, **facts, finished=group.finished)
+            for record in group.settled:
+                book.keep(record)
             if group.candidates:
-                outcome = runner.run(group.problem, group.candidates, options.baseline, index in aliased)
-                summary.kernel_seconds += outcome.kernel_seconds
-                _keep(store, summary, outcome.records)
-                if outcome.noise is not None:
-                    noise = {"kind": "noise", "problem": group.problem.label, "ratio": outcome.noise}
-                    store.append({**noise, "environment": environment["id"]})
-            summary.seconds = perf_counter() - start
-            progress(group, summary)
-    return summary
-
-
-def _keep(store: Store, summary: Summary, records: Iterable[Record]) -> None:
-    for record in records:
-        store.add_record(record)
-        summary.records.append(record)
+                outcome = runner.run(group.problem, group.candidates, options.baseline, index in twice)
+                book.close_group(group.problem, environment["id"], outcome.noise, outcome.kernel_seconds)
+            book.summary.seconds = perf_counter() - start
+            progress(group, book.summary)
+    return book.summary

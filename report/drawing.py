@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import floor, log10
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import floor, log, log10
+from typing import TYPE_CHECKING, Any
+
+from convbench.sizes import format_size
 
 from .theme import GRID, INK, SOFT, Look, label
 
@@ -12,9 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 WIDTH = 9.6  # inches
 LEGEND_WIDTH = 110  # characters
+KIB, MIB = 2**10, 2**20
 
 
 def blank(height: float) -> tuple[Figure, Axes]:
@@ -26,6 +31,18 @@ def blank(height: float) -> tuple[Figure, Axes]:
     axes.grid(True, axis="x")
     axes.tick_params(length=0)
     return figure, axes
+
+
+def panels(height: float, columns: int, rows: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of the page's width with several axes, row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        axes.grid(True)
+        axes.tick_params(length=0)
+    return figure, list(grid.flat)
 
 
 def empty(reason: str) -> Figure:
@@ -53,19 +70,81 @@ def points(axes: Axes, x: Sequence[float], y: Sequence[float], look: Look, name:
 def head(figure: Figure, axes: Axes, title: str, subtitle: str) -> None:
     """Title and legend above the axes, and what was measured right on top of them."""
     handles, names = axes.get_legend_handles_labels()
-    legend = figure.legend(
+    legend(figure, handles, names, title)
+    axes.set_title(subtitle, loc="left", fontsize=8.5, color=SOFT)
+
+
+def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], title: str) -> None:
+    """The title, and below it what the marks mean, above all axes."""
+    shown = figure.legend(
         handles,
         names,
         loc="outside upper left",
         ncols=max(1, min(len(names), LEGEND_WIDTH // (max(map(len, names), default=0) + 6))),
         frameon=False,
-        handletextpad=0.2,
+        handletextpad=0.4,
         title=title,
         alignment="left",
         title_fontproperties={"size": 12, "weight": "bold"},
     )
-    legend.get_title().set_color(INK)
-    axes.set_title(subtitle, loc="left", fontsize=8.5, color=SOFT)
+    shown.get_title().set_color(INK)
+
+
+# ---- names beside points -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A name for a point, in data coordinates."""
+
+    x: float
+    y: float
+    text: str
+    color: str = INK
+
+
+# Where a name may stand, in points from its mark: what is tried first looks best.
+PLACES = tuple(
+    (sign * dx, up * dy, "left" if sign > 0 else "right", "bottom" if up > 0 else "top")
+    for dx, dy in ((7, 4), (16, 14), (28, 26))
+    for sign in (1, -1)
+    for up in (1, -1)
+)
+NEAR = 10  # points; a name further off is led to its mark
+LEADER = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+
+
+def tag_all(figure: Figure, axes: Axes, tags: Iterable[Tag], marks: Iterable[tuple[float, float]]) -> None:
+    """Write names beside their points, the most important first; one without room is left out."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # the layout must be settled, or boxes would not be where they are drawn
+    place, inside = axes.transData.transform, axes.get_window_extent()
+    half = 4.5 * figure.dpi / 72
+    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in map(place, marks)]
+    for tag in tags:
+        for dx, dy, ha, va in PLACES:
+            text = axes.annotate(
+                label(tag.text),
+                (tag.x, tag.y),
+                (dx, dy),
+                textcoords="offset points",
+                ha=ha,
+                va=va,
+                fontsize=8,
+                color=tag.color,
+                zorder=5,
+                arrowprops=LEADER if abs(dx) > NEAR else None,
+            )
+            box = text.get_window_extent()
+            if _within(box, inside) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _within(box: Bbox, frame: Bbox) -> bool:
+    return bool(frame.x0 <= box.x0 <= box.x1 <= frame.x1 and frame.y0 <= box.y0 <= box.y1 <= frame.y1)
 
 
 def label_all(text: str) -> str:
@@ -82,5 +161,32 @@ def log_time(axis: Axis) -> None:
     steps = (1.0, 2.0, 5.0) if decades < 3 else (1.0,)
     axis.set_major_locator(LogLocator(subs=steps, numticks=24))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{max(0, -floor(log10(value)))}f}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axis.grid(True, color=GRID)
+
+
+def log_decades(axis: Axis) -> None:
+    """Decades written as 1e-6."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(numticks=16))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{round(log10(value))}"))
+
+
+def byte_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    """A horizontal axis of bytes with room for zero, and for no more decades than these sizes take."""
+    used = [size for size in sizes if size > 0] or [MIB]
+    start = max(KIB, 4 ** floor(log(min(used), 4)))
+    end = max(4 * max(used), 64 * start)
+    axes.set_xscale("symlog", base=2, linthresh=start, linscale=0.6)
+    axes.set_xlim(-0.18 * start, end)
+    steps = [start * 4**i for i in range(32) if start * 4**i <= end]
+    ticks = [0, *steps[:: 1 + len(steps) // 10]]
+    axes.set_xticks(ticks, [format_size(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
+
+
+def plain(value: float) -> str:
+    """A tick of a logarithmic axis without an exponent."""
+    return f"{value:,.{max(0, -floor(log10(value)))}f}"

@@ -37,6 +37,7 @@ ACCURACY_NOTE = (
     "Relative L2 error against a float64 reference on uniform data in [-1, 1]. "
     "Repeatable: two runs agreed bit for bit."
 )
+_NUMBER = re.compile(r"\d+")
 # Cutting the work up to save memory leaves errors alone, so such variants are one family; tile sizes do not.
 _CHUNKS = re.compile(r"(chunk|rows)\d+")
 
@@ -123,17 +124,17 @@ def _flat(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def coverage(cells: pd.DataFrame) -> Table:
     """Every cell without a rank, grouped by algorithm, status and reason."""
-    groups: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
-    for row in current(cells):
+    groups: dict[tuple[str, str, str], list[tuple[str, Any]]] = defaultdict(list)
+    cells_now = current(cells)
+    for row in cells_now:
         reason = unranked(row)
         if reason is not None:
-            key = str(row.algorithm), _status(row), re.sub(r"\d+", "#", reason)
-            groups[key].append((clean(reason), _example(row)))
+            key = str(row.algorithm), _status(row), _NUMBER.sub("#", reason)
+            groups[key].append((reason, row))
     rows: list[tuple[str, ...]] = [
-        (algorithm, status, found[0][0], str(len(found)), found[0][1])
-        for (algorithm, status, _), found in sorted(groups.items())
+        (algorithm, status, clean(found[0][0]), str(len(found)), _example(found[0][1]))
+        for (algorithm, status, _), found in sorted(groups.items(), key=lambda group: group[0])
     ]
-    cells_now = current(cells)
     note = COVERAGE_NOTE if rows else f"All {len(cells_now)} cells are ok and ranked."
     if len(cells_now) < len(cells):
         note += (

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convbench.sizes import format_size
-
-from .drawing import blank, empty, head, label_all, log_time, points
+from .drawing import Tag, blank, byte_axis, empty, head, label_all, log_time, points, tag_all
 from .layers import Layer, shape
 from .ranking import Entry, Ranking, the_ranking
-from .theme import BAND, INK, SOFT, Look, label, looks, settings
+from .theme import BAND, SOFT, Look, label, looks, settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 MOST_LAYERS = 60
 TIME_AXIS = "time per call, ms (whole batch; lower is better)"
 WORKSPACE_AXIS = "workspace (what the harness grants plus what the library takes)"
-KIB = 1024
 
 
 def suite_figure(cells: pd.DataFrame, layers: pd.DataFrame, direction: str) -> Figure:
@@ -120,14 +117,13 @@ def _workspace(
 ) -> Figure:
     figure, axes = blank(5.2)
     front, known = pareto(entries), [e for e in entries if e.known]
-    _sizes(axes, max((e.workspace for e in known), default=0))
+    byte_axis(axes, [e.workspace for e in known])
     _front(axes, front, axes.get_xlim()[1])
+    best: list[Entry] = []
     for name in sorted({e.algorithm for e in known}):
         own = sorted((e for e in known if e.algorithm == name), key=lambda e: e.ms)
         points(axes, [e.workspace for e in own], [e.ms for e in own], styles[name], name)
-        for entry in own:
-            if entry is own[0] or entry in front:
-                _tag(axes, entry, entry in front)
+        best += own[:1]
     _unknown(axes, [e for e in entries if not e.known], styles)
     axes.set_yscale("log")
     log_time(axes.yaxis)
@@ -135,6 +131,9 @@ def _workspace(
     axes.set_xlabel(WORKSPACE_AXIS)
     axes.grid(True, axis="both")
     head(figure, axes, title, f"{shape(problem)}, {label_all(scope)}; line: the Pareto front")
+    named = [Tag(e.workspace, e.ms, e.variant) for e in reversed(front)]
+    named += [Tag(e.workspace, e.ms, e.variant, SOFT) for e in best if e not in front]
+    tag_all(figure, axes, named, [(e.workspace, e.ms) for e in known])
     return figure
 
 
@@ -145,17 +144,6 @@ def _front(axes: Axes, front: Sequence[Entry], end: float) -> None:
         axes.step(
             x, [*(e.ms for e in front), front[-1].ms], where="post", color=SOFT, linewidth=1.3, zorder=1
         )
-
-
-def _tag(axes: Axes, entry: Entry, on_front: bool) -> None:
-    axes.annotate(
-        label(entry.variant),
-        (entry.workspace, entry.ms),
-        xytext=(6, 5),
-        textcoords="offset points",
-        fontsize=8,
-        color=INK if on_front else SOFT,
-    )
 
 
 def _unknown(axes: Axes, entries: Sequence[Entry], styles: dict[str, Look]) -> None:
@@ -173,13 +161,3 @@ def _unknown(axes: Axes, entries: Sequence[Entry], styles: dict[str, Look]) -> N
             ha="right",
             color=look.color,
         )
-
-
-def _sizes(axes: Axes, largest: int) -> None:
-    """An axis of bytes that has room for zero and for gigabytes."""
-    end = max(4 * largest, KIB * KIB)
-    axes.set_xscale("symlog", base=2, linthresh=64 * KIB, linscale=0.6)
-    axes.set_xlim(-12 * KIB, end)
-    ticks = [0, *(64 * KIB * 4**i for i in range(16) if 64 * KIB * 4**i <= end)]
-    axes.set_xticks(ticks, [format_size(tick) for tick in ticks])
-    axes.set_xticks([], minor=True)

@@ -3,7 +3,7 @@ preset, precision, layout and environment, and only with the accuracy that their
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isfinite
@@ -76,13 +76,15 @@ class Entry:
 
 @dataclass
 class Ranking:
-    """Everything of one scope: ranked cells, the layers that were asked for, and in which directions."""
+    """Everything of one scope: ranked cells by problem and direction, the fastest first, the layers that were
+    asked for, and in which directions."""
 
     scope: Scope
     label: str
     layers: list[Layer] = field(default_factory=list)
     directions: list[str] = field(default_factory=list)
     cells: dict[tuple[str, str], list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    _fastest: dict[tuple[str, str, int | None], list[Entry]] = field(default_factory=dict)
 
     def title(self, what: str, network: str = "") -> str:
         return ": ".join(part for part in (what, network) if part) + f" ({self.label})"
@@ -100,15 +102,17 @@ class Ranking:
 
     def variants(self, problem: str, direction: str, limit: int | None = None) -> list[Entry]:
         """Every variant that fits the limit, fastest first."""
-        fitting = [entry for entry in self.cells.get((problem, direction), ()) if entry.fits(limit)]
-        return sorted(fitting, key=lambda entry: (entry.ms, entry.name))
+        return [entry for entry in self.cells.get((problem, direction), ()) if entry.fits(limit)]
 
     def fastest(self, problem: str, direction: str, limit: int | None = None) -> list[Entry]:
         """The best variant of each algorithm that fits the limit, fastest first."""
-        found: dict[str, Entry] = {}
-        for entry in self.variants(problem, direction, limit):
-            found.setdefault(entry.algorithm, entry)
-        return list(found.values())
+        place = problem, direction, limit
+        if place not in self._fastest:
+            found: dict[str, Entry] = {}
+            for entry in self.variants(*place):
+                found.setdefault(entry.algorithm, entry)
+            self._fastest[place] = list(found.values())
+        return self._fastest[place]
 
     def passes(self, network: str | None = None) -> Iterator[tuple[Layer, str]]:
         """Each layer with each direction."""
@@ -182,9 +186,11 @@ def unfit(row: Any) -> str | None:
 
 def current(cells: pd.DataFrame) -> list[Any]:
     """The rows, columns as attributes; a cell that was measured again (new code) counts as last seen."""
+    named = namedtuple("Row", cells.columns)  # type: ignore[misc]
+    rows = list(map(named._make, zip(*(cells[name].tolist() for name in cells.columns), strict=True)))
+    keys = zip(*(cells[name].tolist() for name in _IDENTITY), strict=True)
     latest: dict[tuple[Any, ...], Any] = {}
-    for row in cells.itertuples(index=False):
-        key = tuple(getattr(row, name) for name in _IDENTITY)
+    for key, row in zip(keys, rows, strict=True):
         latest.pop(key, None)
         latest[key] = row
     return list(latest.values())
@@ -228,7 +234,9 @@ def _number(value: Any) -> float | None:
 
 
 def _complete(ranking: Ranking, lines: list[Layer], asked: set[tuple[str, str]]) -> None:
-    """Add the layers of every network that was touched, and the directions that were run."""
+    """Sort the cells; add the layers of every network that was touched, and the directions that were run."""
+    for entries in ranking.cells.values():
+        entries.sort(key=lambda entry: (entry.ms, entry.name))
     problems = {problem for problem, _ in asked}
     networks = {line.network for line in lines if line.problem in problems}
     ranking.layers = [line for line in lines if line.network in networks]

@@ -56,7 +56,7 @@ class Table:
 def clean(text: str) -> str:
     """Foreign text on one line: no control or direction characters, and no endless reasons."""
     line = " ".join(text.split())
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    shown = line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 
 
@@ -109,12 +109,13 @@ def rich_table(table: Table) -> rich.table.Table:
     shown = Rich(title=Text(clean(table.title)), caption=Text(clean_note(table.note)), title_justify="left")
     shown.caption_justify = "left"
     columns = [j for j, name in enumerate(table.columns) if name not in table.detail]
+    numeric = table.numeric
     for j in columns:
         style = "dim" if table.columns[j] in table.quiet else None
-        side: Literal["left", "right"] = "right" if table.numeric[j] else "left"
+        side: Literal["left", "right"] = "right" if numeric[j] else "left"
         overflow: Literal["fold", "ellipsis"] = "fold" if table.columns[j] in table.whole else "ellipsis"
         head = Text(clean(table.columns[j]))
-        shown.add_column(head, justify=side, style=style, no_wrap=table.numeric[j], overflow=overflow)
+        shown.add_column(head, justify=side, style=style, no_wrap=numeric[j], overflow=overflow)
     for i, row in enumerate(table.rows):
         if i == len(table.rows) - table.totals:
             shown.add_section()

@@ -16,6 +16,8 @@ INK, SOFT, GRID, BAND = "#1b1f24", "#5f6875", "#dfe3e8", "#f3f5f7"
 DARK = {INK: "#e6e9ed", SOFT: "#9aa4b1", GRID: "#343b45", BAND: "#1c2128", "#0072b2": "#3f93d2"}
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h")
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)), (0, (8, 2, 2, 2, 2, 2)), (0, (3, 4)))
+HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "+++")
 LONGEST_LABEL = 34
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
@@ -37,6 +39,7 @@ SETTINGS: Any = {
     "ytick.labelcolor": INK,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.6,
     "svg.hashsalt": "convbench",
     "svg.fonttype": "none",
 }
@@ -44,11 +47,13 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """Colour and marker of one algorithm; both differ, so that it reads in grey. Later ones are hollow."""
+    """Colour, marker, line and hatch of one algorithm, so that it reads in grey. Later ones are hollow."""
 
     color: str
     marker: str
     hollow: bool
+    dash: Any = "-"
+    hatch: str = ""
 
     @property
     def face(self) -> str:
@@ -57,10 +62,13 @@ class Look:
 
 def looks(algorithms: Sequence[str]) -> dict[str, Look]:
     """The same look for an algorithm in every plot that knows the same algorithms."""
-    return {
-        name: Look(OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)], i >= len(OKABE_ITO))
-        for i, name in enumerate(sorted(set(algorithms)))
-    }
+    return {name: _look(i) for i, name in enumerate(sorted(set(algorithms)))}
+
+
+def _look(i: int) -> Look:
+    cycles: Any = (OKABE_ITO, MARKERS, DASHES, HATCHES)
+    color, marker, dash, hatch = (kinds[i % len(kinds)] for kinds in cycles)
+    return Look(color, marker, i >= len(OKABE_ITO), dash, hatch)
 
 
 def settings() -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from .tables import MISSING, Table, significant
 if TYPE_CHECKING:
     import pandas as pd
 
-NETWORK = ("algorithm", "total (ms)", "forward (ms)", "backward (ms)")
+NETWORK = ("algorithm", "class", "total (ms)", "forward (ms)", "backward (ms)")
 NETWORK_NOTE = (
     "Sums over the layers, each as often as the network holds it, best variant of the algorithm for each. "
+    "Class: the variants that won, the most frequent first. "
     "Backward is bwd-data plus bwd-filter. n of m layers: the algorithm has no ranked figure for the others, "
     "so there is no total. Best per layer takes the fastest algorithm anew for every layer and direction."
 )
@@ -91,10 +93,25 @@ def _network(ranking: Ranking, network: str) -> Table:
     members = ranking.members(network)
     sums = {name: Sums(members, timer(ranking, name)) for name in ranking.algorithms}
     order = sorted(sums, key=lambda name: (*_rank(sums[name], ranking.directions), name))
-    rows = [_sums(name, sums[name], ranking.directions) for name in order]
-    best = frozenset({(0, 0), (0, 1)} if sums[order[0]].total(ranking.directions) is not None else ())
-    rows.append(_sums(BEST, Sums(members, timer(ranking, None)), ranking.directions))
-    return Table(ranking.title("Network", network), NETWORK, rows, _note(ranking), best, totals=1)
+    classes = {name: _class(ranking, members, name) for name in order}
+    rows = [_sums(name, classes[name], sums[name], ranking.directions) for name in order]
+    best = frozenset({(0, 0), (0, 2)} if sums[order[0]].total(ranking.directions) is not None else ())
+    rows.append(_sums(BEST, "", Sums(members, timer(ranking, None)), ranking.directions))
+    title, quiet = ranking.title("Network", network), frozenset({"class"})
+    return Table(title, NETWORK, rows, _note(ranking), best, totals=1, quiet=quiet)
+
+
+def _class(ranking: Ranking, members: Sequence[Layer], name: str) -> str:
+    """The variants that are the algorithm's fastest, the most frequent first."""
+    found = Counter(
+        entry.variant
+        for layer in members
+        for direction in ranking.directions
+        for entry in ranking.fastest(layer.problem, direction)
+        if entry.algorithm == name
+    )
+    named = [variant for variant, _ in found.most_common(2) if variant]
+    return ", ".join([*named, *([f"{len(found) - 2} more"] if len(found) > 2 else [])])
 
 
 def _rank(sums: Sums, directions: Sequence[str]) -> tuple[float, int]:
@@ -103,10 +120,10 @@ def _rank(sums: Sums, directions: Sequence[str]) -> tuple[float, int]:
     return (float("inf") if total is None else total, -sums.covered(directions))
 
 
-def _sums(name: str, sums: Sums, directions: Sequence[str]) -> tuple[str, ...]:
+def _sums(name: str, kinds: str, sums: Sums, directions: Sequence[str]) -> tuple[str, ...]:
     forward = [d for d in directions if d == Direction.FWD]
     backward = [d for d in directions if d in BACKWARD]
-    return (name, sums.text(directions), sums.text(forward), sums.text(backward))
+    return (name, kinds, sums.text(directions), sums.text(forward), sums.text(backward))
 
 
 def _note(ranking: Ranking) -> str:

@@ -14,6 +14,8 @@ from .costs import costs
 from .evidence import accuracy, coverage, environment, noise, noise_line
 from .limits import DEFAULT_LIMITS, by_limit
 from .machine import machine
+from .peers import deepbench, layerwise
+from .published import published
 from .rivals import rivals
 from .selection import selection
 from .tables import Table
@@ -22,12 +24,13 @@ from .variants import algorithms
 from .winners import tally, winners
 
 __all__ = [
-    "VIEWS", "accuracy", "algorithms", "by_layer", "by_limit", "by_network", "coverage", "environment",
-    "machine", "makers", "noise", "noise_line", "selection", "tables_of", "tally", "winners",
+    "VIEWS", "accuracy", "algorithms", "by_layer", "by_limit", "by_network", "coverage", "deepbench",
+    "environment", "layerwise", "machine", "makers", "noise", "noise_line", "published", "selection",
+    "tables_of", "tally", "winners",
 ]  # fmt: skip
 VIEWS = (
-    "winners", "limits", "networks", "layers", "algorithms", "costs", "selection", "machine", "rivals",
-    "accuracy", "coverage",
+    "winners", "limits", "networks", "layers", "layerwise", "algorithms", "costs", "selection", "machine",
+    "rivals", "accuracy", "deepbench", "published", "coverage",
 )  # fmt: skip
 
 
@@ -53,11 +56,14 @@ def makers(contents: Contents, limits: Sequence[int]) -> Mapping[str, Callable[[
         "limits": partial(by_limit, cells, layers, limits),
         "networks": partial(by_network, cells, layers),
         "layers": lambda: [table for direction in run for table in by_layer(cells, layers, direction)],
+        "layerwise": partial(layerwise, cells, layers),
         "algorithms": partial(algorithms, cells, layers, floors),
         "costs": partial(costs, cells, layers, limits),
         "selection": partial(selection, cells, layers, limits, floors),
         "machine": partial(machine, cells, layers),
         "rivals": partial(rivals, cells, layers),
         "accuracy": lambda: [accuracy(cells)],
+        "deepbench": partial(deepbench, cells, layers),
+        "published": partial(published, contents, cells, layers),
         "coverage": lambda: [coverage(cells)],
     }

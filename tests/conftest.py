@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -19,6 +20,9 @@ from convbench.suites import Suite, load_suite
 
 for _variable in threads.VARIABLES:  # nothing has imported NumPy yet
     os.environ[_variable] = "1"
+
+_runtime = tempfile.TemporaryDirectory()  # sweeps of tests that run side by side do not exclude each other
+os.environ["XDG_RUNTIME_DIR"] = _runtime.name
 
 TINY = "n1c2h5w4k3r3p1"
 

@@ -19,6 +19,7 @@ from convbench.suites import load_suite
 
 FAST = ("--directions", "fwd", "--quick")
 DIRECT = (*FAST, "--algorithms", "direct")
+HERE = (*FAST, "--no-isolation")  # plug-ins of this process alone
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +96,7 @@ def test_the_number_of_threads_can_be_chosen() -> None:
 
 def test_a_failure_is_exit_code_1_and_can_be_retried(convbench: Command, plug_in: Command) -> None:
     plug_in(bad=WrongElement("bad"), good=Correct("good"))
-    chosen = ("run", TINY, *FAST, "--algorithms", "bad,good", "--out", "try", "--quiet")
+    chosen = ("run", TINY, *HERE, "--algorithms", "bad,good", "--out", "try", "--quiet")
     done = convbench(*chosen)
     assert done.code == 1 and "2 cells measured" not in done.err and "1 failed" in done.err
     assert convbench(*chosen).code == 1  # nothing new, but what is there has failed
@@ -106,7 +107,7 @@ def test_when_no_cell_can_run_the_reason_is_given_with_exit_code_3(
     convbench: Command, plug_in: Command
 ) -> None:
     plug_in(picky=Rejects("picky"))
-    done = convbench("run", TINY, *FAST, "--algorithms", "picky", "--out", "try", "--quiet")
+    done = convbench("run", TINY, *HERE, "--algorithms", "picky", "--out", "try", "--quiet")
     assert done.code == 3 and done.err.splitlines()[-1] == "convbench: no cell could run: only on Sundays"
 
 
@@ -137,7 +138,7 @@ def hostile(convbench: Command, plug_in: Command) -> Path:
 
     plug_in(formula=Formula("formula"))
     assert (
-        convbench("run", TINY, *FAST, "--algorithms", "direct,formula", "--out", "try", "--quiet").code == 0
+        convbench("run", TINY, *HERE, "--algorithms", "direct,formula", "--out", "try", "--quiet").code == 0
     )
     return Path("try")
 

@@ -1,4 +1,4 @@
-"""What is built is what is here: every source file is in the wheel, and the wheel alone runs."""
+"""What is built is what is here: every source file is in wheel and sdist, and the wheel alone runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -15,10 +17,13 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"convbench": "convbench", "algorithms": "convbench/algorithms", "report": "convbench/report"}
 
 
+SDIST = "import sys, setuptools.build_meta as backend; backend.build_sdist(sys.argv[1])"
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the source, so that no build folder is left behind."""
-    source, out = tmp_path_factory.mktemp("source") / "project", tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source, so that no build folder is left behind."""
+    source = tmp_path_factory.mktemp("source") / "project"
     source.mkdir()
     for name in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE"):
         path, ignored = ROOT / name, shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -26,10 +31,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(path, source / name, ignore=ignored)
         else:
             shutil.copy(path, source / name)
+    return source
+
+
+def build_wheel(source: Path, out: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--wheel-dir", str(out), str(source)], check=True)
     (found,) = out.glob("convbench-*.whl")
     return found
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sdist")
+    subprocess.run([sys.executable, "-c", SDIST, str(out)], cwd=source, check=True, capture_output=True)
+    (found,) = out.glob("convbench-*.tar.gz")
+    return found
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
 
 
 def test_every_source_file_is_in_the_wheel(wheel: Path) -> None:
@@ -59,3 +81,45 @@ def test_the_wheel_alone_runs(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+def test_the_sdist_makes_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("convbench-*")
+    again = build_wheel(unpacked, tmp_path / "wheel")
+    assert again.name == wheel.name
+    assert set(ZipFile(again).namelist()) == set(ZipFile(wheel).namelist())
+
+
+@pytest.mark.slow
+def test_quickstart_runs_in_an_environment_that_has_nothing_but_the_wheel(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """Dependencies come from this environment, where a network is not needed; convbench itself does not."""
+    home = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # without the .pth files in it
+    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, str(wheel)], check=True)
+    convbench, out = str(home / "bin" / "convbench"), tmp_path / "quickstart"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [
+        convbench,
+        "run",
+        "quick",
+        "--quick",
+        "--device",
+        "cpu",
+        "--report",
+        "--quiet",
+        "--out",
+        str(out),
+    ]
+    subprocess.run(command, cwd=tmp_path, env=clean, check=True)
+    assert (out / "report" / "index.html").is_file()
+    shown = subprocess.run(
+        [convbench, "show", str(out)], cwd=tmp_path, env=clean, check=True, capture_output=True
+    )
+    assert b"Winners" in shown.stdout

@@ -1,0 +1,126 @@
+"""The tables of docs/findings.md, each from the records beside this file: python results/findings.py NAME."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+import convbench
+
+HERE = Path(__file__).parent
+LIBRARY = ("cudnn", "cudnn-graph")
+MIB = 2**20
+SIXTEEN = {"fp16": "H", "bf16": "B"}
+
+Row = tuple[str, ...]
+
+
+def load(*folders: str) -> pd.DataFrame:
+    """Cells that were measured by name, with the layer's name in their folder's suite."""
+    frames = [convbench.load(HERE / folder) for folder in folders]
+    cells = pd.concat(frames, ignore_index=True)
+    return cells[(cells.status == "ok") & (cells.selection == "")]
+
+
+@lru_cache
+def names(folder: str) -> dict[str, str]:
+    from convbench.frame import layers_frame
+    from convbench.store import read
+
+    layers = layers_frame(read(HERE / folder))
+    return dict(zip(layers["problem"], layers["layer"], strict=True))
+
+
+def fastest(cells: pd.DataFrame) -> pd.Series | None:
+    return cells.loc[cells.time_ms.idxmin()] if len(cells) else None
+
+
+def figure(cell: pd.Series) -> str:
+    return f"{cell.time_ms:.3f} ({cell.lo_ms:.3f} – {cell.hi_ms:.3f})"
+
+
+def ratio(slow: pd.Series, fast: pd.Series) -> str:
+    low, high = slow.lo_ms / fast.hi_ms, slow.hi_ms / fast.lo_ms
+    return f"{slow.time_ms / fast.time_ms:.2f} ({low:.2f} – {high:.2f})"
+
+
+# ---- findings ----------------------------------------------------------------------------------------------
+
+
+def accurate_fft() -> Iterator[Row]:
+    """Layers on which ours in class S, fp32, is faster than the fastest that cuDNN has in 16 bits."""
+    yield "layer", "direction", "ours, fp32", "ms", "cuDNN, 16 bits", "ms", "factor"
+    ours, theirs = load("h200-families"), load("h200-families", "h200-cudnn")
+    ours = ours[(ours.precision == "fp32") & (ours.accuracy == "S") & ~ours.algorithm.isin(LIBRARY)]
+    theirs = theirs[theirs.algorithm.isin(LIBRARY) & (theirs.accuracy == theirs.precision.map(SIXTEEN))]
+    for (problem, direction), cells in ours.groupby(["problem", "direction"], sort=False):
+        ours_best = fastest(cells)
+        best = fastest(theirs[(theirs.problem == problem) & (theirs.direction == direction)])
+        if ours_best is not None and best is not None and ours_best.hi_ms < best.lo_ms:
+            whose = f"{best.algorithm}/{best.variant}, {best.precision} {best.layout}"
+            mine = f"{ours_best.algorithm}/{ours_best.variant}"
+            layer = names("h200-families")[problem]
+            yield layer, direction, mine, figure(ours_best), whose, figure(best), ratio(best, ours_best)
+
+
+def strict_accuracy() -> Iterator[Row]:
+    """Errors of cuDNN's Winograd where fp32 was asked for strictly."""
+    yield "layer", "direction", "variant", "relative L2 error", "class"
+    cells = load("h200-cudnn")
+    cells = cells[(cells.precision == "fp32") & cells.variant.str.contains("WINOGRAD")]
+    for cell in cells.sort_values("relative_l2", ascending=False).head(6).itertuples():
+        layer = names("h200-cudnn")[cell.problem]
+        yield layer, cell.direction, cell.variant, f"{cell.relative_l2:.1e}", cell.accuracy
+
+
+def limit() -> Iterator[Row]:
+    """What 64 MiB of workspace cost each side: time under it over time without a limit, strict fp32."""
+    yield "layer", "direction", "ours", "cuDNN"
+    cells = load("h200-families")
+    cells = cells[(cells.precision == "fp32") & cells.accuracy.isin(["S", "F"])]
+    for (problem, direction), group in cells.groupby(["problem", "direction"], sort=False):
+        library = group.algorithm.isin(LIBRARY)
+        sides = group[~library & (group.accuracy == "S")], group[library]
+        yield names("h200-families")[problem], str(direction), *(_limited(side) for side in sides)
+
+
+def _limited(side: pd.DataFrame) -> str:
+    free, bound = fastest(side), fastest(side[side.workspace_known & (side.workspace_bytes <= 64 * MIB)])
+    assert free is not None
+    if bound is None:
+        return "nothing fits"
+    return f"{bound.time_ms / free.time_ms:.2f} ({bound.algorithm}/{bound.variant})"
+
+
+def depthwise() -> Iterator[Row]:
+    """Depthwise forward: ours beside the fastest of cuDNN's named algorithms."""
+    yield "layer", "precision", "layout", "ours (ms)", "cuDNN (ms)", "variant", "factor"
+    cells = load("h200-depthwise")
+    for key, group in cells.groupby(["problem", "precision", "layout"], sort=False):
+        library = group.algorithm.isin(LIBRARY)
+        ours, theirs = fastest(group[~library]), fastest(group[library])
+        if ours is not None and theirs is not None:
+            yield *map(str, key), figure(ours), figure(theirs), theirs.variant, ratio(theirs, ours)
+
+
+FINDINGS: dict[str, Callable[[], Iterator[Row]]] = {
+    "accurate-fft": accurate_fft,
+    "strict-accuracy": strict_accuracy,
+    "limit": limit,
+    "depthwise": depthwise,
+}
+
+
+def main(name: str) -> None:
+    head, *rows = FINDINGS[name]()
+    print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
