@@ -14,7 +14,7 @@ quickstart: $(VENV)/.run
 	$(BIN)/convbench run quick --quick --out results/quickstart --report
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=term
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow" $(COVERAGE)
 
 test-all: $(VENV)/.test
 	$(BIN)/pytest -n auto

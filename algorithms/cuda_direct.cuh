@@ -8,8 +8,8 @@
 using Scalar = ELEMENT;
 using Real = Sum<Scalar>::type;
 
-constexpr int THREADS = 256;                         // of every block
-constexpr int RESIDENT = sizeof(Real) == 8 ? 1 : 2;  // blocks of tiles that a multiprocessor holds
+constexpr int THREADS = 256;                         // of a block, unless a tile says otherwise
+constexpr int RESIDENT = sizeof(Real) == 8 ? 1 : 2;  // blocks that a multiprocessor holds
 constexpr int DEPTH = 8;                             // terms of the reduction that one step of a tile adds
 constexpr int NOWHERE = 1 << 29;                     // no row of any image, also when taken off twice
 
@@ -21,7 +21,7 @@ struct Axis {
 
 // One convolution; c and k are channels of one group. Then what a launch adds:
 //   row_tiles, pixel_tiles  blocks along the rows and the columns of a matrix product
-//   images                  whose pixels of one row follow one another
+//   images, run             whose pixels of one row follow one another, `run` at a time (0: the whole row)
 //   packed                  the reduction follows NHWC filters: (tap, channel)
 //   wide_out                four neighbouring results may be written at once
 //   filter                  taps; term_step, row_step: in the filters, from a summed and from a computed
@@ -30,7 +30,19 @@ struct Axis {
 struct Shape {
     int n, groups, c, k, flip;
     Axis rows, cols;
-    int row_tiles, pixel_tiles, images, packed, wide_out, filter, term_step, row_step;
+    int row_tiles, pixel_tiles, images, run, packed, wide_out, filter, term_step, row_step;
+};
+
+// Neighbours of an image on their way: as words, since taking them apart would wait for them.
+template <int COUNT>
+struct alignas(COUNT * sizeof(Scalar)) Side {
+    unsigned words[COUNT * sizeof(Scalar) / 4];
+    __device__ __forceinline__ Scalar get(int i) const { return reinterpret_cast<const Scalar *>(words)[i]; }
+};
+template <>
+struct Side<1> {
+    Scalar at[1];
+    __device__ __forceinline__ Scalar get(int) const { return at[0]; }
 };
 
 // ---- axes ------------------------------------------------------------------------------------------------
@@ -89,14 +101,21 @@ struct Steps {
 
 // ---- tiles -----------------------------------------------------------------------------------------------
 
-// An M x N tile of a matrix product: 8 warps of 4 x 8 lanes, ROWS x COLS results a lane.
-template <int ROWS_, int COLS_, int WARP_ROWS>
+// An M x N tile of a matrix product: WARPS warps of 4 x 8 lanes, ROWS x COLS results a lane.
+template <int ROWS_, int COLS_, int WARP_ROWS, int WARPS_ = 8>
 struct Tile {
-    static constexpr int ROWS = ROWS_, COLS = COLS_, M = ROWS * 4 * WARP_ROWS, N = COLS * 8 * (8 / WARP_ROWS);
+    static constexpr int ROWS = ROWS_, COLS = COLS_, WARPS = WARPS_, SIZE = 32 * WARPS;  // SIZE threads
+    static constexpr int M = ROWS * 4 * WARP_ROWS, N = COLS * 8 * (WARPS / WARP_ROWS);
     // Elements that a thread moves in a step, and that a vector load from shared memory reads.
-    static constexpr int A = M * DEPTH / THREADS, B = N * DEPTH / THREADS;
+    static constexpr int A = M * DEPTH / SIZE, B = N * DEPTH / SIZE;
     static constexpr int VA = sizeof(Real) == 8 || ROWS % 4 ? 2 : 4;
     static constexpr int VB = sizeof(Real) == 8 || COLS % 4 ? 2 : 4;
+
+    // Blocks that a multiprocessor holds.
+    static constexpr int BLOCKS = sizeof(Real) == 8                ? 1
+                                  : WARPS == 8 || ROWS * COLS > 64 ? 2
+                                  : ROWS * COLS > 32               ? 3
+                                                                   : 4;
 
     // Lanes lie so that among any four two read one address: a warp's vector load then takes half the time.
     static __device__ __forceinline__ int row(int i, int thread) {
@@ -109,13 +128,15 @@ struct Tile {
     }
 };
 
-using Tile128x128 = Tile<8, 8, 4>;
-using Tile96x128 = Tile<6, 8, 4>;
-using Tile64x256 = Tile<8, 8, 2>;
-using Tile64x128 = Tile<8, 4, 2>;
-using Tile64x64 = Tile<4, 4, 4>;
-using Tile32x256 = Tile<8, 4, 1>;
-using Tile32x128 = Tile<4, 4, 2>;
+// Fewer warps of twice as many results a lane load less for a product; doubles have no room for it.
+constexpr int TWICE = sizeof(Real) == 8 ? 1 : 2;
+using Tile128x128 = Tile<8 * TWICE, 8, 4 / TWICE, 8 / TWICE>;
+using Tile96x128 = Tile<6 * TWICE, 8, 4 / TWICE, 8 / TWICE>;
+using Tile64x256 = Tile<8 * TWICE, 8, 2 / TWICE, 8 / TWICE>;
+using Tile64x128 = Tile<8, 4 * TWICE, 2, 8 / TWICE>;
+using Tile64x64 = Tile<4 * TWICE, 4, 4 / TWICE, 8 / TWICE>;
+using Tile32x256 = Tile<8, 4 * TWICE, 1, 8 / TWICE>;
+using Tile32x128 = Tile<4 * TWICE, 4, 2 / TWICE, 8 / TWICE>;
 
 // Both operands of one step; 4 more than a row, so that stores down a column meet different banks.
 template <class T>
@@ -124,24 +145,77 @@ struct Stage {
     alignas(16) Real b[DEPTH][T::N + 4];
 };
 
+// What a lane multiplies for one term.
 template <class T>
-__device__ __forceinline__ void multiply(Real (&sum)[T::ROWS][T::COLS], const Stage<T> &stage, int thread) {
-    const Real *a = &stage.a[0][T::row(0, thread)], *b = &stage.b[0][T::col(0, thread)];
-#pragma unroll
-    for (int k = 0; k < DEPTH; ++k) {
-        Pack<Real, T::VA> left[T::ROWS / T::VA];
-        Pack<Real, T::VB> right[T::COLS / T::VB];
+struct Fragment {
+    Pack<Real, T::VA> left[T::ROWS / T::VA];
+    Pack<Real, T::VB> right[T::COLS / T::VB];
+
+    __device__ __forceinline__ void fetch(const Stage<T> &stage, int k, int thread) {
+        const Real *a = &stage.a[k][T::row(0, thread)], *b = &stage.b[k][T::col(0, thread)];
 #pragma unroll
         for (int i = 0; i < T::ROWS / T::VA; ++i)
-            left[i] = load_pack<T::VA>(a + k * (T::M + 4) + i * 4 * T::VA);
+            left[i] = load_pack<T::VA>(a + i * 4 * T::VA);
 #pragma unroll
         for (int j = 0; j < T::COLS / T::VB; ++j)
-            right[j] = load_pack<T::VB>(b + k * (T::N + 4) + j * 8 * T::VB);
+            right[j] = load_pack<T::VB>(b + j * 8 * T::VB);
+    }
+
+    __device__ __forceinline__ void multiply(Real (&sum)[T::ROWS][T::COLS]) const {
 #pragma unroll
         for (int i = 0; i < T::ROWS; ++i)
 #pragma unroll
             for (int j = 0; j < T::COLS; ++j)
                 sum[i][j] += left[i / T::VA].at[i % T::VA] * right[j / T::VB].at[j % T::VB];
+    }
+};
+
+// Copy one element to shared memory, or clear it there, without waiting.
+template <class E>
+__device__ __forceinline__ void copy_async(E *to, const E *from, bool real) {
+#ifdef __CUDA_ARCH__
+    const unsigned place = __cvta_generic_to_shared(to);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(place), "l"(from), "n"(sizeof(E)),
+                 "r"(real ? unsigned(sizeof(E)) : 0u));
+#else
+    *to = real ? *from : E(0);
+#endif
+}
+
+// Wait for all copies of this thread.
+__device__ __forceinline__ void copied() {
+#ifdef __CUDA_ARCH__
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+// Bring one element to shared memory: at once, or by way of `aside` where it has to be widened.
+template <bool ASYNC, class To>
+__device__ __forceinline__ void bring(To &to, Scalar &aside, const Scalar *from, bool real) {
+    if constexpr (ASYNC)
+        copy_async(&to, from, real);
+    else
+        aside = real ? *from : Scalar(0);
+}
+
+// Add up steps from `now` to `stop`; the first one's operands are in `stages`, those for its first term in
+// `terms`. While a step is multiplied the next one is loaded, also beyond the last.
+template <class T, class Loader>
+__device__ __forceinline__ void add_steps(Real (&sum)[T::ROWS][T::COLS], Fragment<T> (&terms)[2],
+                                          Stage<T> *stages, Loader &loader, int &now, int stop) {
+    for (; now < stop; ++now) {
+        const Stage<T> &stage = stages[now & 1];
+        Stage<T> &next = stages[(now & 1) ^ 1];
+        loader.load(next);
+#pragma unroll
+        for (int k = 0; k < DEPTH; ++k) {
+            if (k == DEPTH - 1) {
+                loader.store(next);
+                __syncthreads();
+            }
+            terms[(k + 1) & 1].fetch(k == DEPTH - 1 ? next : stage, (k + 1) % DEPTH, threadIdx.x);
+            terms[k & 1].multiply(sum);
+        }
     }
 }
 

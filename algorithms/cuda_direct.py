@@ -57,13 +57,17 @@ class CudaDirect:
         return DirectPlan(problem, offered[variant.name])
 
 
-@lru_cache(maxsize=256)
 def choices(problem: Problem, limit: int | None) -> Mapping[str, Choice]:
     """The variants of a problem by name."""
-    return {choice.name: choice for choice in _choices(problem, limit)}
+    return _choices_by_name(problem, limit, gather.clusters())
 
 
-def _choices(problem: Problem, limit: int | None) -> Iterator[Choice]:
+@lru_cache(maxsize=256)
+def _choices_by_name(problem: Problem, limit: int | None, clusters: bool) -> Mapping[str, Choice]:
+    return {choice.name: choice for choice in _choices(problem, limit, clusters)}
+
+
+def _choices(problem: Problem, limit: int | None, clusters: bool) -> Iterator[Choice]:
     gradient = problem.direction is Direction.BWD_FILTER
     if depthwise.serves(problem):
         if not gradient:
@@ -76,12 +80,12 @@ def _choices(problem: Problem, limit: int | None) -> Iterator[Choice]:
             name = _cut(f"tile{one.tile.size}", one.parts)
             yield Choice(name, tuple(one.launches()), one.workspace, one.tile.size)
     else:
-        tiles = gather.gathers(problem)
+        tiles = gather.gathers(problem, clusters)
         if tiles and thin.serves(tiles[0]):
             yield Choice("thin", (thin.launch(tiles[0]),), 0, "2x4")
             tiles = tiles[:1]
         for tile in tiles:
-            yield Choice(f"tile{tile.tile.size}", (tile.launch(),), 0, tile.tile.size)
+            yield Choice(tile.name, (tile.launch(),), 0, tile.tile.size)
 
 
 def _cut(name: str, parts: int) -> str:
@@ -123,8 +127,7 @@ def sources() -> Iterator[Source]:
     """Every compilation there can be."""
     for precision, layout in product(Precision, Layout):
         problem = Problem.parse("n1c1h1k1r1", precision=precision, layout=layout)
-        orders = (False, True) if layout is Layout.NHWC else (False,)
-        yield from (gather.source(problem, *kind) for kind in product((False, True), orders))
+        yield from gather.problem_sources(problem)
         yield filter_gradient.source(problem)
         yield depthwise.source(problem)
         yield thin.source(problem)

@@ -1,6 +1,7 @@
 // Depthwise convolution: every channel by itself, without tiles, as fast as memory delivers.
 //   Forward and backward-data: a thread computes STRIP results below one another, lanes lie side by side in
-//   memory. An input row is read once for all the results that it meets; the filter is in registers.
+//   memory. An input row is read once for all the results that it meets; the filter is in registers. In NCHW
+//   rows that are whole packs are read and written in packs of two or four.
 //   Filter gradient: a block sums the same strips, SHORT high, of one channel (NHWC: 32); its sums are one
 //   part of the gradient.
 #include "cuda_direct.cuh"
@@ -94,6 +95,75 @@ __device__ __forceinline__ void strips(const Scalar *in, const Scalar *w, Scalar
             *y = narrow<Scalar>(sum[p]);
 }
 
+// The same in NCHW for COLS neighbouring results a thread, which read whole packs of pixels and what lies
+// beside them. The padding is half the filter; rows are multiples of COLS.
+template <bool BACKWARD, int FILTER, int STEP, int COLS>
+__device__ __forceinline__ void packs(const Scalar *in, const Scalar *w, Scalar *out, const Shape &s,
+                                      unsigned count) {
+    constexpr int LEFT = FILTER / 2, MIDDLE = COLS * STEP,
+                  RIGHT = FILTER - LEFT > STEP ? FILTER - LEFT - STEP : 0;
+    constexpr int TAPS = FILTER * FILTER;
+    const unsigned index = blockIdx.x * THREADS + threadIdx.x;
+    if (index >= count)
+        return;
+    const int high = BACKWARD ? s.rows.y : s.rows.x, wide = BACKWARD ? s.cols.y : s.cols.x;    // of `in`
+    const int down = BACKWARD ? s.rows.x : s.rows.y, across = BACKWARD ? s.cols.x : s.cols.y;  // of `out`
+    const int all = s.groups * s.k;
+    const Place at = place_of(index, all, s.pixel_tiles, across / COLS);
+    const int h = at.row * STEP - LEFT, v = at.col * MIDDLE;
+    const Steps from(BACKWARD ? all : s.groups, high * wide), to(all, down * across);
+    const Scalar *x = in + at.n * from.image + (long long)(at.channel / s.k) * from.channel;
+    x += (long long)h * wide + v;
+    const long long x_row = wide;
+    const Scalar *f = w + (long long)at.channel * TAPS;
+    Real stored[TAPS], weight[FILTER][FILTER], sum[STRIP][COLS] = {};
+#pragma unroll
+    for (int tap = 0; tap < TAPS; ++tap)
+        stored[tap] = widen(f[tap]);
+#pragma unroll
+    for (int tap = 0; tap < TAPS; ++tap)
+        weight[tap / FILTER][tap % FILTER] = BACKWARD != bool(s.flip) ? stored[TAPS - 1 - tap] : stored[tap];
+#pragma unroll
+    for (int i = 0; i < (STRIP - 1) * STEP + FILTER; ++i, x += x_row) {
+        const bool inside = unsigned(h + i) < unsigned(high);
+        Real line[LEFT + MIDDLE + RIGHT];
+#pragma unroll
+        for (int j = 0; j < LEFT; ++j)
+            line[j] = widen(inside && v - LEFT + j >= 0 ? x[j - LEFT] : Scalar(0));
+#pragma unroll
+        for (int j = 0; j < MIDDLE; j += COLS) {
+            Side<COLS> pack = {};
+            if (inside && v + j < wide)
+                pack = *reinterpret_cast<const Side<COLS> *>(x + j);
+#pragma unroll
+            for (int l = 0; l < COLS; ++l)
+                line[LEFT + j + l] = widen(pack.get(l));
+        }
+#pragma unroll
+        for (int j = MIDDLE; j < MIDDLE + RIGHT; ++j)
+            line[LEFT + j] = widen(inside && v + j < wide ? x[j] : Scalar(0));
+#pragma unroll
+        for (int p = 0; p < STRIP; ++p)
+            if (i - p * STEP >= 0 && i - p * STEP < FILTER)
+#pragma unroll
+                for (int c = 0; c < FILTER; ++c)
+#pragma unroll
+                    for (int q = 0; q < COLS; ++q)
+                        sum[p][q] += weight[i - p * STEP][c] * line[q * STEP + c];
+    }
+    Scalar *y = out + at.n * to.image + (long long)at.channel * to.channel;
+    y += (long long)at.row * across + at.col * COLS;
+#pragma unroll
+    for (int p = 0; p < STRIP; ++p, y += across) {
+        Pack<Scalar, COLS> pack;
+#pragma unroll
+        for (int q = 0; q < COLS; ++q)
+            pack.at[q] = narrow<Scalar>(sum[p][q]);
+        if (at.row + p < down)
+            store_pack(y, pack);
+    }
+}
+
 // The gradient of LANES channels' filters (FILTER 0: of one tap of them), from one part of all strips.
 template <int FILTER, int STEP>
 __device__ __forceinline__ void gradient(const Scalar *x, const Scalar *dy, Scalar *out, Real *partial,
@@ -167,10 +237,10 @@ __device__ __forceinline__ void gradient(const Scalar *x, const Scalar *dy, Scal
         }
 }
 
-#define STRIPS                                                                                               \
+#define STRIPS \
     const Scalar *__restrict__ in, const Scalar *__restrict__ w, Scalar *out, const Shape s, unsigned count
-#define GRADIENT                                                                                             \
-    const Scalar *__restrict__ x, const Scalar *__restrict__ dy, Scalar *out, Real *partial, const Shape s,  \
+#define GRADIENT                                                                                            \
+    const Scalar *__restrict__ x, const Scalar *__restrict__ dy, Scalar *out, Real *partial, const Shape s, \
         int parts
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) forward_any(STRIPS) {
@@ -197,6 +267,46 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) backward_3_1(STRIPS) {
 extern "C" __global__ void __launch_bounds__(THREADS, 2) backward_5_1(STRIPS) {
     strips<true, 5, 1>(in, w, out, s, count);
 }
+#if !NHWC || defined(__CUDA_EMULATOR__)
+constexpr int FOUR = sizeof(Scalar) == 8 ? 2 : 4;  // a pack has 16 bytes at most
+
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_3_1_by2(STRIPS) {
+    packs<false, 3, 1, 2>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_3_1_by4(STRIPS) {
+    packs<false, 3, 1, FOUR>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_3_2_by2(STRIPS) {
+    packs<false, 3, 2, 2>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_3_2_by4(STRIPS) {
+    packs<false, 3, 2, FOUR>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_5_1_by2(STRIPS) {
+    packs<false, 5, 1, 2>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_5_1_by4(STRIPS) {
+    packs<false, 5, 1, FOUR>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_5_2_by2(STRIPS) {
+    packs<false, 5, 2, 2>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_5_2_by4(STRIPS) {
+    packs<false, 5, 2, FOUR>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) backward_3_1_by2(STRIPS) {
+    packs<true, 3, 1, 2>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) backward_3_1_by4(STRIPS) {
+    packs<true, 3, 1, FOUR>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) backward_5_1_by2(STRIPS) {
+    packs<true, 5, 1, 2>(in, w, out, s, count);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) backward_5_1_by4(STRIPS) {
+    packs<true, 5, 1, FOUR>(in, w, out, s, count);
+}
+#endif
 extern "C" __global__ void __launch_bounds__(THREADS, 2) gradient_any(GRADIENT) {
     gradient<0, 0>(x, dy, out, partial, s, parts);
 }

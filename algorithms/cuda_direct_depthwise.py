@@ -13,6 +13,7 @@ from .cuda_direct_shape import MULTIPROCESSORS, THREADS, Launch, defines, nhwc, 
 from .gpu import Source, by_value
 
 STRIP, SHORT = 8, 4  # as in cuda_direct_depthwise.cu
+BESIDE = (2, 4)  # neighbouring results of a thread
 MOST_FILTERS = 4  # of one channel; with more, tiles are faster
 LONGEST = 8192  # terms that one thread adds up
 BLOCKS = 8 * MULTIPROCESSORS
@@ -28,8 +29,15 @@ def serves(problem: Problem) -> bool:
 
 
 def source(problem: Problem) -> Source:
-    functions = tuple(f"{kind}_{size}" for kind, sizes in UNROLLED.items() for size in ("any", *sizes))
-    return Source("cuda_direct_depthwise.cu", functions, defines(problem.precision, problem.layout))
+    functions = [f"{kind}_{size}" for kind, sizes in UNROLLED.items() for size in ("any", *sizes)]
+    wide = [
+        f"{kind}_{size}_by{cols}"
+        for kind in ("forward", "backward")
+        for size in UNROLLED[kind]
+        for cols in BESIDE
+    ]
+    known = functions if nhwc(problem) else functions + wide
+    return Source("cuda_direct_depthwise.cu", tuple(known), defines(problem.precision, problem.layout))
 
 
 def function(problem: Problem) -> str:
@@ -39,7 +47,22 @@ def function(problem: Problem) -> str:
     several = p.direction is Direction.BWD_DATA and p.k > p.groups
     square = p.r == p.s and p.stride[0] == p.stride[1] and p.dilation == (1, 1)
     size = f"{p.r}_{p.stride[0]}"
-    return f"{kind}_{size if square and not several and size in UNROLLED[kind] else 'any'}"
+    if not square or several or size not in UNROLLED[kind]:
+        return f"{kind}_any"
+    cols = beside(p)
+    return f"{kind}_{size}" + (f"_by{cols}" if cols > 1 else "")
+
+
+def beside(problem: Problem) -> int:
+    """Neighbouring results of a thread: where rows are whole packs, and padded by half the filter."""
+    p = problem
+    half = p.pad[0][0] == p.pad[1][0] == p.r // 2 and p.output == tuple(
+        -(-x // u) for x, u in zip(p.image, p.stride, strict=True)
+    )
+    if nhwc(p) or p.direction is Direction.BWD_FILTER or not half:
+        return 1
+    fitting = (cols for cols in BESIDE if cols * p.precision.itemsize <= 16)
+    return max((cols for cols in fitting if p.image[1] % cols == p.output[1] % cols == 0), default=1)
 
 
 def strips(problem: Problem) -> Launch:
@@ -50,9 +73,11 @@ def strips(problem: Problem) -> Launch:
     step = p.stride if backward else (1, 1)
     rows, cols = (-(-length // u) for length, u in zip(size, step, strict=True))
     down = -(-rows // STRIP)
+    name = function(p)
+    cols //= beside(p) if "_by" in name else 1
     count = p.n * (p.groups if backward else p.k) * down * cols
     blocks = -(-count // THREADS) * (prod(map(min, p.stride, p.image)) if backward else 1)
-    return Launch(source(p), function(p), blocks, (by_value(shape_of(p, pixel_tiles=down)), count))
+    return Launch(source(p), name, blocks, (by_value(shape_of(p, pixel_tiles=down)), count))
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,6 @@ struct Place {
     }
 };
 
-// A warp has one pixel in NHWC.
-__device__ __forceinline__ int same(int value) { return NHWC ? uniform(value) : value; }
-
 template <class T, class Out>
 __device__ __forceinline__ void write(Out *out, const Real (&sum)[T::ROWS][T::COLS], int thread, int rows,
                                       int columns, int stride, bool wide, bool add) {
@@ -52,53 +49,60 @@ __device__ __forceinline__ void write(Out *out, const Real (&sum)[T::ROWS][T::CO
             }
 }
 
+// Brings the operands of one step after the other to shared memory. A thread moves pixel `k` of the step, of
+// T::B columns and of T::A filters from `lane` on.
 template <class T>
-__device__ __forceinline__ void filters(const Scalar *x, const Scalar *dy, Scalar *out, Real *partial,
-                                        const Shape &s, const Cut &cut) {
-    __shared__ Stage<T> stages[2];
-    __shared__ Column table[T::N];
-    const int thread = threadIdx.x, columns = s.c * s.filter;
-    const Place<T> place(blockIdx.x, s, cut);
-    const Steps from(s.groups * s.c, s.rows.x * s.cols.x), by(s.groups * s.k, s.rows.y * s.cols.y);
+struct Loader {
+    static constexpr bool ASYNC = sizeof(Scalar) >= 4;
+    static constexpr int LANES = T::SIZE / DEPTH;
 
-    for (int j = thread; j < T::N; j += THREADS) {
-        const int column = place.col0 + j, c = NHWC ? column % s.c : column / s.filter;
-        const int tap = NHWC ? column / s.c : column % s.filter, i = tap / s.cols.taps, l = tap % s.cols.taps;
-        const int row = (s.flip ? s.rows.taps - 1 - i : i) * s.rows.dilation - s.rows.pad;
-        const int col = (s.flip ? s.cols.taps - 1 - l : l) * s.cols.dilation - s.cols.pad;
-        table[j] = {c * from.channel + (row * s.cols.x + col) * from.pixel, column < columns ? row : -NOWHERE,
-                    col};
-    }
-    __syncthreads();
-
-    // What this thread moves in a step: pixel `k`, of T::B columns and of T::A filters from `lane` on.
-    const int k = NHWC ? same(thread / 32) : thread % DEPTH, lane = NHWC ? thread % 32 : thread / DEPTH;
-    const int plane = s.rows.y * s.cols.y;
-    const long long pixels = (long long)s.n * plane, first = (long long)place.part * cut.length * DEPTH + k;
-    const long long n = first / plane;
-    const int inside = first - n * plane;
-    int p = same(inside / s.cols.y), q = same(inside % s.cols.y);
-    int left = same(pixels - first < 1 << 30 ? int(pixels - first) : 1 << 30);
-    const Scalar *image = x + n * from.image + place.group * s.c * (long long)from.channel;
-    const Scalar *filter = dy + (place.group * s.k + place.m0 + lane) * (long long)by.channel;
-    filter += NHWC ? first * by.pixel : n * by.image + inside;
-    const int rows_left = s.k - place.m0 - lane;
-
+    const Shape &s;
+    const Cut &cut;
+    const Column *table;
+    const Scalar *image, *filter;
+    int k, lane, p, q, left, rows_left, pixel, channel;
     Scalar a[T::A], b[T::B];
-    auto load = [&] {
+
+    __device__ __forceinline__ Loader(const Scalar *x, const Scalar *dy, const Shape &s, const Cut &cut,
+                                      const Column *table, const Place<T> &place)
+        : s(s), cut(cut), table(table) {
+        const Steps from(s.groups * s.c, s.rows.x * s.cols.x), by(s.groups * s.k, s.rows.y * s.cols.y);
+        const int thread = threadIdx.x, plane = s.rows.y * s.cols.y;
+        k = NHWC ? thread / LANES : thread % DEPTH, lane = NHWC ? thread % LANES : thread / DEPTH;
+        const long long pixels = (long long)s.n * plane,
+                        first = (long long)place.part * cut.length * DEPTH + k;
+        const long long n = first / plane;
+        const int inside = first - n * plane;
+        p = inside / s.cols.y, q = inside % s.cols.y;
+        left = pixels - first < 1 << 30 ? int(pixels - first) : 1 << 30;
+        image = x + n * from.image + place.group * s.c * (long long)from.channel;
+        filter = dy + (place.group * s.k + place.m0 + lane) * (long long)by.channel;
+        filter += NHWC ? first * by.pixel : n * by.image + inside;
+        rows_left = s.k - place.m0 - lane;
+        pixel = from.pixel, channel = by.channel;
+    }
+
+    __device__ __forceinline__ void load(Stage<T> &stage) {
         const int h = left > 0 ? p * s.rows.stride : -2 * NOWHERE, v = q * s.cols.stride;
-        const Scalar *corner = image + (p * s.rows.stride * s.cols.x + v) * from.pixel;
+        const Scalar *corner = opaque(image + (p * s.rows.stride * s.cols.x + v) * pixel);
+        Column at[T::B];  // all read before the first copy: one that follows a read has to wait
+#pragma unroll
+        for (int j = 0; j < T::B; ++j)
+            at[j] = table[lane + LANES * j];
 #pragma unroll
         for (int j = 0; j < T::B; ++j) {
-            const Column at = table[lane + 32 * j];
             const bool meets =
-                unsigned(h + at.row) < unsigned(s.rows.x) && unsigned(v + at.col) < unsigned(s.cols.x);
-            b[j] = meets ? corner[at.offset] : Scalar(0);
+                unsigned(h + at[j].row) < unsigned(s.rows.x) && unsigned(v + at[j].col) < unsigned(s.cols.x);
+            bring<ASYNC>(stage.b[k][lane + LANES * j], b[j], corner + at[j].offset, meets);
         }
         const Scalar *gradient = filter;
 #pragma unroll
-        for (int i = 0; i < T::A; ++i, gradient += 32LL * by.channel)
-            a[i] = left > 0 && 32 * i < rows_left ? *gradient : Scalar(0);
+        for (int i = 0; i < T::A; ++i, gradient += (long long)LANES * channel)
+            bring<ASYNC>(stage.a[k][lane + LANES * i], a[i], gradient, left > 0 && LANES * i < rows_left);
+        advance();
+    }
+
+    __device__ __forceinline__ void advance() {
         left -= DEPTH;
         filter += NHWC ? cut.y_step : DEPTH;
         q += cut.cols;
@@ -112,33 +116,55 @@ __device__ __forceinline__ void filters(const Scalar *x, const Scalar *dy, Scala
             image += images * cut.x_image;
             filter += images * cut.y_gap;
         }
-    };
-    auto store = [&](Stage<T> &stage) {
-#pragma unroll
-        for (int i = 0; i < T::A; ++i)
-            stage.a[k][lane + 32 * i] = widen(a[i]);
-#pragma unroll
-        for (int j = 0; j < T::B; ++j)
-            stage.b[k][lane + 32 * j] = widen(b[j]);
-    };
+    }
 
-    load();
-    store(stages[0]);
+    __device__ __forceinline__ void store(Stage<T> &stage) {
+        if constexpr (ASYNC) {
+            copied();
+        } else {
+#pragma unroll
+            for (int i = 0; i < T::A; ++i)
+                stage.a[k][lane + LANES * i] = widen(a[i]);
+#pragma unroll
+            for (int j = 0; j < T::B; ++j)
+                stage.b[k][lane + LANES * j] = widen(b[j]);
+        }
+    }
+};
+
+template <class T>
+__device__ __forceinline__ void filters(const Scalar *x, const Scalar *dy, Scalar *out, Real *partial,
+                                        const Shape &s, const Cut &cut) {
+    __shared__ Stage<T> stages[2];
+    __shared__ Column table[T::N];
+    const int thread = threadIdx.x, columns = s.c * s.filter;
+    const Place<T> place(blockIdx.x, s, cut);
+    const Steps from(s.groups * s.c, s.rows.x * s.cols.x);
+
+    for (int j = thread; j < T::N; j += T::SIZE) {
+        const int column = place.col0 + j, c = NHWC ? column % s.c : column / s.filter;
+        const int tap = NHWC ? column / s.c : column % s.filter, i = tap / s.cols.taps, l = tap % s.cols.taps;
+        const int row = (s.flip ? s.rows.taps - 1 - i : i) * s.rows.dilation - s.rows.pad;
+        const int col = (s.flip ? s.cols.taps - 1 - l : l) * s.cols.dilation - s.cols.pad;
+        table[j] = {c * from.channel + (row * s.cols.x + col) * from.pixel, column < columns ? row : -NOWHERE,
+                    col};
+    }
     __syncthreads();
+
+    Loader<T> loader(x, dy, s, cut, table, place);
+    loader.load(stages[0]);
+    loader.store(stages[0]);
+    __syncthreads();
+    Fragment<T> terms[2];
+    terms[0].fetch(stages[0], 0, thread);
+    const long long pixels = (long long)s.n * s.rows.y * s.cols.y;
     const long long ahead = (pixels + DEPTH - 1) / DEPTH - (long long)place.part * cut.length;
-    const int steps = uniform(ahead < cut.length ? int(ahead) : cut.length);
+    const int steps = ahead < cut.length ? int(ahead) : cut.length;
     int now = 0;
     do {
         alignas(16) Real sum[T::ROWS][T::COLS] = {};
         const int begun = now, end = steps - now > cut.chunk ? now + cut.chunk : steps;
-        for (; now < end; ++now) {
-            if (now + 1 < steps)
-                load();
-            multiply<T>(sum, stages[now & 1], thread);
-            if (now + 1 < steps)
-                store(stages[(now & 1) ^ 1]);
-            __syncthreads();
-        }
+        add_steps<T>(sum, terms, stages, loader, now, end);
         const Place<T> here(late(blockIdx.x), s, cut);
         const int rows = s.k - here.m0, cols = columns - here.col0, wide = columns % 4 == 0;
         const long long corner = (here.group * s.k + here.m0) * (long long)columns + here.col0;
@@ -151,23 +177,23 @@ __device__ __forceinline__ void filters(const Scalar *x, const Scalar *dy, Scala
     } while (now < steps);
 }
 
-#define ARGUMENTS                                                                                            \
-    const Scalar *__restrict__ x, const Scalar *__restrict__ dy, Scalar *out, Real *partial, const Shape s,  \
+#define ARGUMENTS                                                                                           \
+    const Scalar *__restrict__ x, const Scalar *__restrict__ dy, Scalar *out, Real *partial, const Shape s, \
         const Cut cut
 
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tile128x128(ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(Tile128x128::SIZE, Tile128x128::BLOCKS) tile128x128(ARGUMENTS) {
     filters<Tile128x128>(x, dy, out, partial, s, cut);
 }
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tile96x128(ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(Tile96x128::SIZE, Tile96x128::BLOCKS) tile96x128(ARGUMENTS) {
     filters<Tile96x128>(x, dy, out, partial, s, cut);
 }
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tile64x128(ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(Tile64x128::SIZE, Tile64x128::BLOCKS) tile64x128(ARGUMENTS) {
     filters<Tile64x128>(x, dy, out, partial, s, cut);
 }
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tile64x64(ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(Tile64x64::SIZE, Tile64x64::BLOCKS) tile64x64(ARGUMENTS) {
     filters<Tile64x64>(x, dy, out, partial, s, cut);
 }
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tile32x128(ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(Tile32x128::SIZE, Tile32x128::BLOCKS) tile32x128(ARGUMENTS) {
     filters<Tile32x128>(x, dy, out, partial, s, cut);
 }
 

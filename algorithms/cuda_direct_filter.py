@@ -9,7 +9,17 @@ from math import prod
 
 from convbench.api import Precision, Problem
 
-from .cuda_direct_shape import DEPTH, MULTIPROCESSORS, THREADS, Launch, Tile, defines, nhwc, shape_of
+from .cuda_direct_shape import (
+    DEPTH,
+    MULTIPROCESSORS,
+    THREADS,
+    Launch,
+    Tile,
+    defines,
+    nhwc,
+    shape_of,
+    tile_threads,
+)
 from .gpu import Source, by_value
 
 CHUNK = 1024 // DEPTH  # steps after which float sums are put aside
@@ -20,10 +30,10 @@ BYTES_A_CYCLE, SECOND_KERNEL = 700, 4000  # of workspace written and read; cycle
 
 TILES = (
     Tile(128, 128, 1.0),
-    Tile(96, 128, 0.95),
-    Tile(64, 128, 0.75),
-    Tile(64, 64, 0.5),
-    Tile(32, 128, 0.45),
+    Tile(96, 128, 1.0),
+    Tile(64, 128, 0.98, 3),
+    Tile(64, 64, 0.86, 4),
+    Tile(32, 128, 0.8, 4),
 )
 
 
@@ -89,7 +99,8 @@ class Filter:
             x_image=p.c * p.h * p.w, y_step=DEPTH * p.k, y_gap=0 if nhwc(p) else (p.k - 1) * plane,
         )  # fmt: skip
         shape = by_value(shape_of(p, row_tiles=self.tiles[0]))
-        yield Launch(source(p), f"tile{self.tile.size}", self.blocks, (shape, by_value(cut)))
+        threads = tile_threads(p)
+        yield Launch(source(p), f"tile{self.tile.size}", self.blocks, (shape, by_value(cut)), threads=threads)
         if self.parts > 1:
             yield add_parts(p, p.k * self.columns, self.parts)
 

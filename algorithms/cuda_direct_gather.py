@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import gcd, prod
 
+from convbench import cuda
 from convbench.api import Direction, Precision, Problem
 
-from .cuda_direct_shape import DEPTH, Launch, Tile, defines, nhwc, shape_of
-from .gpu import Source, by_value
+from .cuda_direct_shape import DEPTH, Launch, Tile, defines, nhwc, shape_of, tile_threads
+from .cuda_direct_walk import met, walks
+from .gpu import Source, by_value, missing
 
 LARGEST_SHARED = 227 * 1024
 PACKED_ENTRIES = 1024
+MOST_MASKED = 31  # rows and columns of taps
 SLACK = 1.3  # tiles that may take this much longer than the best are offered too
 MOST_TILES = 3
+FIXED, ADDED = 4, 14  # steps that take as long as what a block does around its own; as adding up parts
+PARTS = (2, 4, 8)  # of a reduction
+TWO_PIXELS = 0.88  # the rate that is left where a thread loads the channels of two pixels
 
 TILES = (
     Tile(128, 128, 1.0),
-    Tile(96, 128, 0.95),
-    Tile(64, 256, 1.0),
-    Tile(64, 64, 0.55),
-    Tile(32, 256, 0.75),
+    Tile(96, 128, 1.03, 3),
+    Tile(64, 256, 1.01),
+    Tile(64, 64, 0.83, 4),
+    Tile(32, 256, 0.9, 3),
 )
+SPLIT = ("128x128", "64x64")  # tiles whose reduction can be shared
+RUNS = {0: 1.0, 4: 0.9, 2: 0.85}  # columns that follow one another, and the rate that is left
 
 
 @dataclass(frozen=True)
 class Gather:
-    """The implicit matrix product of a forward or backward-data problem on one tile."""
+    """The implicit matrix product of a forward or backward-data problem on one tile.
+
+    run    columns after which the next image follows, so that a tile sees few columns; 0: all
+    parts  blocks that share a tile's reduction
+    """
 
     problem: Problem
     tile: Tile
+    run: int = 0
+    parts: int = 1
+
+    @property
+    def name(self) -> str:
+        split = f"-split{self.parts}" if self.parts > 1 else ""
+        return f"tile{self.tile.size}{split}" + (f"-run{self.run}" if self.run else "")
 
     @property
     def backward(self) -> bool:
@@ -57,27 +77,66 @@ class Gather:
 
     @property
     def tiles(self) -> tuple[int, int]:
-        return -(-self.channels[1] // self.tile.m), -(-self.problem.n * prod(self.pixels) // self.tile.n)
+        rows, cols = self.pixels
+        across = -(-cols // self.run) * self.run if self.run else cols
+        return -(-self.channels[1] // self.tile.m), -(-self.problem.n * rows * across // self.tile.n)
 
     @property
     def blocks(self) -> int:
-        return prod(self.tiles) * self.phases * self.problem.groups
+        return prod(self.tiles) * self.phases * self.problem.groups * self.parts
 
     @property
     def cycles(self) -> float:
-        return self.tile.cycles(self.blocks)
+        """Clock cycles: rounds of blocks with an average reduction, and at the end one with the longest."""
+        mean, longest = (self.channels[0] * taps / DEPTH / self.parts for taps in self.taps)
+        around = FIXED + (ADDED if self.parts > 1 else 0)
+        scattered = self.by_channel and self.tile.n > tile_threads(self.problem)
+        rounds = self.tile.cycles(self.blocks) / (RUNS[self.run] * (TWO_PIXELS if scattered else 1))
+        return rounds * (mean + around) + self.tile.cycles(1) * (longest - mean)
+
+    @property
+    def taps(self) -> tuple[float, float]:
+        """That a tile needs, on average and at most."""
+        line = self.images * (self.run or self.pixels[1])  # pixels of one row, and of one run, side by side
+        seen = -(-self.tile.n // line) + (line % self.tile.n > 0)
+        rows, cols = (walks(self.problem, axis) for axis in (0, 1))
+        high = [met(walk, seen) for walk in rows]
+        wide = [met(walk, self.run or walk.count) for walk in cols]
+        sums = [sum(sum(phase) / len(phase) for phase in axis) / len(axis) for axis in (high, wide)]
+        return prod(sums), prod(max(map(max, axis)) for axis in (high, wide))
 
     @property
     def images(self) -> int:
         """Images whose pixels of one row follow one another, so that a tile sees as few rows as it can."""
-        most = max(1, self.tile.n // self.pixels[1])
-        return max(i for i in range(1, min(most, self.problem.n) + 1) if self.problem.n % i == 0)
+        line, images = self.run or self.pixels[1], range(1, self.problem.n + 1)
+        divisors = [i for i in images if self.problem.n % i == 0]
+        whole = (i for i in divisors if i * line % self.tile.n == 0)
+        return next(whole, max(i for i in divisors if i == 1 or i * line <= self.tile.n))
+
+    @property
+    def skips(self) -> bool:
+        """Whether short runs, if asked for, save taps."""
+        if not self.run:
+            return True
+        return self.images * self.run % self.tile.n == 0 and self.taps[0] < replace(self, run=0).taps[0]
+
+    @property
+    def masks(self) -> bool:
+        """Whether bits say which taps meet a pixel."""
+        single = self.problem.precision.itemsize == 4
+        return single and not self.by_channel and sum(self.problem.taps) <= MOST_MASKED
 
     @property
     def by_channel(self) -> bool:
         """Steps of 8 neighbouring channels, loaded four at a time."""
         reduced = self.channels[0]
         return nhwc(self.problem) and (reduced % 8 == 0 or (reduced % 4 == 0 and not self.packed))
+
+    @property
+    def can_split(self) -> bool:
+        """Whether there are kernels whose blocks share a reduction."""
+        single = self.problem.precision.itemsize == 4
+        return single and self.tile.size in SPLIT and (self.by_channel if nhwc(self.problem) else self.masks)
 
     @property
     def packed(self) -> bool:
@@ -92,7 +151,8 @@ class Gather:
         entries = self.channels[0] * taps if self.packed else taps if self.by_channel else max(taps, 14)
         size = 8 if self.problem.precision is Precision.FP64 else 4
         stage = DEPTH * (self.tile.m + self.tile.n + 8) * size
-        return 2 * stage + 8 * self.tile.n + 16 * (entries + 2 * DEPTH)
+        totals = self.tile.m * self.tile.n * size if self.parts > 1 else 0
+        return 2 * stage + totals + 8 * self.tile.n + 16 * (entries + 2 * DEPTH)
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -103,24 +163,54 @@ class Gather:
 
     def launch(self) -> Launch:
         p, outputs, (term, row) = self.problem, self.channels[1], self.steps
-        neighbours = outputs if nhwc(p) else self.pixels[1] if self.phases == 1 else 1
+        beside = gcd(self.pixels[1], self.run) if self.phases == 1 else 1
         shape = shape_of(
-            p, row_tiles=self.tiles[0], pixel_tiles=self.tiles[1], images=self.images,
-            packed=int(self.packed), wide_out=int(neighbours % 4 == 0), term_step=term, row_step=row,
+            p, row_tiles=self.tiles[0], pixel_tiles=self.tiles[1], images=self.images, run=self.run,
+            packed=int(self.packed), wide_out=int((outputs if nhwc(p) else beside) % 4 == 0),
+            term_step=term, row_step=row,
         )  # fmt: skip
-        compiled = source(p, self.backward, self.by_channel)
-        return Launch(compiled, f"tile{self.tile.size}", self.blocks, (by_value(shape),), self.shared)
+        name = f"tile{self.tile.size}"
+        return Launch(self.source, name, self.blocks, (by_value(shape),), self.shared, tile_threads(p))
+
+    @property
+    def source(self) -> Source:
+        return source(self.problem, self.backward, self.by_channel, self.masks, self.parts)
 
 
-def source(problem: Problem, backward: bool, by_channel: bool) -> Source:
-    functions = tuple(f"tile{tile.size}" for tile in TILES)
-    macros = ("BACKWARD", int(backward)), ("BY_CHANNEL", int(by_channel))
+def source(problem: Problem, backward: bool, by_channel: bool, masks: bool, parts: int) -> Source:
+    tiles = tuple(tile for tile in TILES if parts == 1 or tile.size in SPLIT)
+    macros = (
+        ("BACKWARD", int(backward)),
+        ("BY_CHANNEL", int(by_channel)),
+        ("MASKS", int(masks)),
+        ("PARTS", parts),
+    )
+    functions = tuple(f"tile{tile.size}" for tile in tiles)
     return Source("cuda_direct_gather.cu", functions, defines(problem.precision, problem.layout) + macros)
 
 
-def gathers(problem: Problem) -> Sequence[Gather]:
+def problem_sources(problem: Problem) -> Iterator[Source]:
+    """Every compilation for this precision and layout."""
+    single = problem.precision.itemsize == 4
+    for backward, by_channel in product((False, True), (False, True) if nhwc(problem) else (False,)):
+        yield source(problem, backward, by_channel, False, 1)
+        if single and not by_channel:
+            yield source(problem, backward, by_channel, True, 1)
+        if single and by_channel == nhwc(problem):
+            yield from (source(problem, backward, by_channel, not by_channel, parts) for parts in PARTS)
+
+
+def clusters() -> bool:
+    """Whether blocks of this GPU can form clusters."""
+    return missing() is None and cuda.facts().capability >= (9, 0)
+
+
+def gathers(problem: Problem, split: bool) -> Sequence[Gather]:
     """The best tile for this problem, and others that may be."""
-    offered = [Gather(problem, tile) for tile in TILES]
-    ranked = sorted(offered, key=lambda one: one.cycles)[:MOST_TILES]
-    near = [one for one in ranked if one.cycles <= SLACK * ranked[0].cycles]
-    return [one for one in near if one.shared <= LARGEST_SHARED]
+    whole = [Gather(problem, tile, run) for tile in TILES for run in RUNS]
+    whole = [one for one in whole if one.skips]
+    cuts = [replace(one, parts=parts) for one in whole for parts in PARTS if split and one.can_split]
+    fitting = [one for one in whole + cuts if one.shared <= LARGEST_SHARED]
+    cost = {one: one.cycles for one in fitting}
+    ranked = sorted(fitting, key=cost.__getitem__)[:MOST_TILES]
+    return [one for one in ranked if cost[one] <= SLACK * cost[ranked[0]]]

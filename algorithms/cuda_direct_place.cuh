@@ -10,38 +10,47 @@ struct Pixel {
 // The results of one block: channels of a group from m0 on, and `pixels` pixels.
 struct Place {
     Walk rows, cols;
-    int group, m0, pixels;
-    int n0, image0, row0, col0;  // the first pixel; image0 counts within a set of `images`
+    int group, m0, pixels, run, runs;  // columns that follow one another; such runs in a row
+    int n0, image0, row0, run0, col0;  // the first pixel; image0 counts within a set of `images`
 
-    __device__ __forceinline__ Place(const Shape &s, int tile_m, int tile_n) {
-        unsigned block = blockIdx.x;
+    __device__ __forceinline__ Place(const Shape &s, unsigned block, int tile_m, int tile_n) {
         m0 = block % s.row_tiles * tile_m;
         block /= s.row_tiles;
         walk<BACKWARD>(s, block, rows, cols);
         group = block / s.pixel_tiles;
+        run = s.run ? s.run : cols.count;
+        runs = (cols.count + run - 1) / run;
         const long long first = (long long)(block % s.pixel_tiles) * tile_n;
-        const long long left = (long long)s.n * rows.count * cols.count - first;
+        const long long left = (long long)s.n * rows.count * runs * run - first;
         pixels = left < tile_n ? left : tile_n;
-        const long long line = first / cols.count, set = line / s.images;
-        col0 = first - line * cols.count;
+        const long long line = first / run, set = line / s.images, row = set / runs;
+        col0 = first - line * run;
         image0 = line - set * s.images;
-        row0 = set % rows.count;
-        n0 = set / rows.count * s.images;
+        run0 = set - row * runs;
+        row0 = row % rows.count;
+        n0 = row / rows.count * s.images;
     }
 
-    // Pixels are numbered along a row, through `images` images, then down the rows: few rows a tile.
+    // Pixels are numbered along a run, through `images` images, then along the row and down the rows: a tile
+    // sees few rows, and few columns if runs are short. The last run of a row may reach beyond it.
     __device__ __forceinline__ Pixel pixel(const Shape &s, unsigned index) const {
-        const unsigned col = col0 + index, image = image0 + col / cols.count, row = row0 + image / s.images;
+        const unsigned col = col0 + index, image = image0 + col / run, piece = run0 + image / s.images;
+        const unsigned row = row0 + piece / runs;
         return {int(n0 + row / rows.count * s.images + image % s.images), int(row % rows.count),
-                int(col % cols.count)};
+                int(piece % runs * run + col % run)};
+    }
+
+    __device__ __forceinline__ bool holds(const Pixel &p, int index) const {
+        return index < pixels && p.col < cols.count;
     }
 
     // Leave out the taps that meet only padding from all pixels of the tile.
     __device__ __forceinline__ void skip(const Shape &s) {
         const Pixel last = pixel(s, pixels - 1);
-        const bool same = last.n - n0 < s.images;
-        trim(rows, same ? row0 : 0, same ? last.row : rows.count - 1);
-        trim(cols, 0, cols.count - 1);
+        const bool set = last.n - n0 < s.images, row = set && last.row == row0;
+        trim(rows, set ? row0 : 0, set ? last.row : rows.count - 1);
+        trim(cols, row ? run0 * run : 0,
+             row ? min(last.col / run * run + run, cols.count) - 1 : cols.count - 1);
     }
 
     static __device__ __forceinline__ void trim(Walk &w, int low, int high) {

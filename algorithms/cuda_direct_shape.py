@@ -14,12 +14,12 @@ from .gpu import C_TYPES, Source
 
 __all__ = [
     "DEPTH", "MULTIPROCESSORS", "THREADS", "Axis", "Launch", "Shape", "Tile", "defines", "nhwc", "shape_of",
-    "too_large",
+    "tile_threads", "too_large",
 ]  # fmt: skip
 
 THREADS, DEPTH = 256, 8  # as in cuda_direct.cuh
 MULTIPROCESSORS = 132  # of an H200; on another card the choices made with it are less good, not wrong
-ALONE = 1.5  # time of one block on a multiprocessor that could hold two, in units of half the time of two
+ALONE = 0.85  # one block takes 2 ** 0.85 times as long on a multiprocessor as its share of two does
 INDEX = 2**31
 
 
@@ -36,7 +36,8 @@ class Shape(ctypes.Structure):
         *((name, ctypes.c_int) for name in ("n", "groups", "c", "k", "flip")),
         ("rows", Axis),
         ("cols", Axis),
-        *((name, ctypes.c_int) for name in ("row_tiles", "pixel_tiles", "images", "packed", "wide_out")),
+        *((name, ctypes.c_int) for name in ("row_tiles", "pixel_tiles", "images", "run")),
+        *((name, ctypes.c_int) for name in ("packed", "wide_out")),
         *((name, ctypes.c_int) for name in ("filter", "term_step", "row_step")),
     ]
 
@@ -70,6 +71,11 @@ def nhwc(problem: Problem) -> bool:
     return problem.layout is Layout.NHWC
 
 
+def tile_threads(problem: Problem) -> int:
+    """Threads of a block that computes a tile."""
+    return THREADS if problem.precision is Precision.FP64 else THREADS // 2
+
+
 def defines(precision: Precision, layout: Layout) -> tuple[tuple[str, str | int], ...]:
     """The macros of every kernel here."""
     return ("ELEMENT", C_TYPES[precision]), ("NHWC", int(layout is Layout.NHWC))
@@ -84,27 +90,34 @@ class Launch:
     blocks: int
     arguments: tuple[Any, ...]
     shared: int = 0
+    threads: int = THREADS
 
     def load(self) -> Callable[..., None]:
         """The kernel made resident; to be called with the arrays, which come first."""
         kernel = self.source[self.function]
         kernel.allow_shared(self.shared)
-        return lambda *arrays: kernel(self.blocks, THREADS, *arrays, *self.arguments, shared=self.shared)
+        return lambda *arrays: kernel(self.blocks, self.threads, *arrays, *self.arguments, shared=self.shared)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """M filters (channels) times N pixels (columns) of a block; `rate` is relative to the best."""
+    """M filters (channels) times N pixels (columns) of a block; `rate` is relative to the best.
+
+    A multiprocessor holds `resident` blocks.
+    """
 
     m: int
     n: int
     rate: float
+    resident: int = 2
 
     @property
     def size(self) -> str:
         return f"{self.m}x{self.n}"
 
     def cycles(self, blocks: int) -> float:
-        """Clock cycles that a step of all blocks takes at 128 products a cycle; one block alone idles."""
+        """Clock cycles that a step of all blocks takes at 128 products a cycle; few blocks at once idle."""
         rounds = -(-blocks // MULTIPROCESSORS)
-        return (rounds if rounds > 1 else ALONE) * self.m * self.n * DEPTH / 128 / self.rate
+        rest = rounds % self.resident
+        idle = rest * ((self.resident / rest) ** ALONE - 1) if rest else 0
+        return (rounds + idle) * self.m * self.n * DEPTH / 128 / self.rate

@@ -139,7 +139,7 @@ __device__ __forceinline__ void thin(const Scalar *in, const Scalar *w, Scalar *
     }
 }
 
-#define ARGUMENTS                                                                                            \
+#define ARGUMENTS \
     const Scalar *__restrict__ in, const Scalar *__restrict__ w, Scalar *out, const Shape s, const Region g
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) forward_1(ARGUMENTS) {

@@ -11,15 +11,16 @@ operands allow; `3xfp16` keeps fp32's digits as long as channels differ by less 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from math import log2, prod
+from math import ceil, log2, prod
 
 from convbench.api import Array, Plan, Problem, Variant
 
 from . import cuda_fft_products, cuda_fft_transforms, gpu_fft
-from .cuda_fft_form import Spectral, Whole, by_threads, forms
+from .cuda_fft_form import Spectral, Whole, by_threads, forms, name_of, named, small_forms
 from .cuda_fft_maps import filter_map, narrow_map, wide_map
 from .cuda_fft_products import Products
 from .cuda_fft_spectra import GIVEN, PRODUCTS, places, spectra
@@ -31,6 +32,7 @@ from .tiles import Tiles
 
 # A rough model tells which tiles are not worth a measurement; rates a second of a recent GPU.
 HOPELESS = 2.0
+MOST_FITTING = 2  # variants made for a workspace limit
 RATES = {"fp64": 50e12, "fp32": 50e12, "tf32": 300e12, "fp16": 600e12}
 BYTES_RATE = 4e12
 
@@ -49,10 +51,12 @@ class CudaFFT:
 
     def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
         found = forms(problem)
-        return [variant(name, form) for name, form in found.items() if _is_worth_it(form, found.values())]
+        worth_it = [form for form in found.values() if _is_worth_it(form, found.values())]
+        fitting = () if workspace_limit is None else _fitting(problem, workspace_limit)
+        return [variant(form) for form in dict.fromkeys((*worth_it, *fitting))]
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return FFTPlan(forms(problem)[variant.name])
+        return FFTPlan(named(problem, variant.name))
 
 
 def cost(form: Spectral) -> float:
@@ -67,11 +71,35 @@ def _is_worth_it(form: Spectral, others: Iterable[Spectral]) -> bool:
     return not form.tile or cost(form) <= HOPELESS * min(map(cost, alike))
 
 
+def _fitting(problem: Problem, limit: int) -> list[Spectral]:
+    """What costs least of all tiles for as many images at a time as keep within the limit."""
+    chunks = filter(None, (_chunk_within(form, limit) for form in small_forms(problem)))
+    return sorted(chunks, key=cost)[:MOST_FITTING]
+
+
+def _chunk_within(whole: Spectral, limit: int) -> Spectral | None:
+    """The fewest chunks of nearly equal size that fit."""
+
+    def needs(images: int) -> int:
+        form = replace(whole, images=images)
+        return places(form)["end"] + _library(form)
+
+    n = whole.problem.n
+    if needs(n) <= limit:
+        return whole
+    most = bisect_right(range(1, n), limit, key=needs)
+    return replace(whole, images=ceil(n / ceil(n / most))) if most else None
+
+
 def _flops(form: Spectral) -> int:
     return (3 if form.halves == 2 else 1) * 8 * form.spectrum * form.whole[1].tiles * form.filters
 
 
-def variant(name: str, form: Spectral) -> Variant:
+def _library(form: Spectral) -> int:
+    return 0 if by_threads(form.problem) else LIBRARY_BYTES
+
+
+def variant(form: Spectral) -> Variant:
     """What this form costs, or why it is refused."""
     wide, narrow = form.whole
     lanes, points = wide.width + narrow.width + form.filters, prod(form.sizes)
@@ -87,12 +115,11 @@ def variant(name: str, form: Spectral) -> Variant:
     }
     if isinstance(form, Whole):
         details["backend"] = "cuFFT"
-    library = 0 if by_threads(form.problem) else LIBRARY_BYTES
     try:
         refused, size = cuda_fft_transforms.refusal(form), places(form)["end"]
     except gpu_fft.CufftError as error:
         refused, size = str(error), 0
-    return Variant(name, size, library, exact=False, refused=refused, details=details)
+    return Variant(name_of(form), size, _library(form), exact=False, refused=refused, details=details)
 
 
 def sources() -> Iterator[Source]:

@@ -112,14 +112,31 @@ def sizes(precision: Precision, threads: bool) -> tuple[int, ...]:
 
 def forms(problem: Problem) -> dict[str, Spectral]:
     """Tiles from twice the filter up to one that holds the image, then cuFFT; each for parts of the batch."""
-    found = {}
-    for form in (*_squares(problem), _whole(problem)):
-        name = f"tile{form.tile}" if form.tile else "whole"
-        if form.math != _maths(problem)[0] and form.tile:
-            name = f"{name}_{form.math}"
-        for images in _chunks(form):
-            found[name if images == problem.n else f"{name}_chunk{images}"] = replace(form, images=images)
-    return found
+    found = (
+        replace(form, images=images)
+        for form in (*_squares(problem), _whole(problem))
+        for images in _chunks(form)
+    )
+    return {name_of(form): form for form in found}
+
+
+def small_forms(problem: Problem) -> list[Spectral]:
+    """Every tile that holds the filter, for the whole batch; spectra of small ones take less memory."""
+    return list(_squares(problem, least=1))
+
+
+def named(problem: Problem, name: str) -> Spectral:
+    """The form with this name."""
+    kind, _, images = name.partition("_chunk")
+    whole = next(one for one in (*small_forms(problem), _whole(problem)) if name_of(one) == kind)
+    return replace(whole, images=int(images or problem.n))
+
+
+def name_of(form: Spectral) -> str:
+    name = f"tile{form.tile}" if form.tile else "whole"
+    if form.math != _maths(form.problem)[0] and form.tile:
+        name = f"{name}_{form.math}"
+    return name if form.images == form.problem.n else f"{name}_chunk{form.images}"
 
 
 def _maths(problem: Problem) -> tuple[str, ...]:
@@ -129,11 +146,12 @@ def _maths(problem: Problem) -> tuple[str, ...]:
     return maths if problem.groups == 1 else maths[:1]
 
 
-def _squares(problem: Problem) -> Iterator[Spectral]:
+def _squares(problem: Problem, least: int = 2) -> Iterator[Spectral]:
+    """Tiles of at least so many filters' length, and one that holds the image."""
     for tile in sizes(problem.precision, by_threads(problem)):
         made = [Square(problem=problem, images=problem.n, tile=tile, math=math) for math in _maths(problem)]
         is_whole = max(made[0].taps) <= tile and made[0].is_whole
-        if is_whole or 2 * max(made[0].taps) <= tile <= LARGEST_TILE:
+        if is_whole or least * max(made[0].taps) <= tile <= LARGEST_TILE:
             yield from made
         if is_whole:
             return

@@ -85,7 +85,9 @@ def _fitting(problem: Problem, limit: int | None) -> dict[str, Chunk]:
     if limit is None or whole is None:
         return {}
     images = range(1, whole.images + 1)
-    most = bisect_right(images, limit, key=lambda n: _bytes(replace(whole, images=n)))
+    most = bisect_right(
+        images, limit - gpu_blas.LARGE_LIBRARY_BYTES, key=lambda n: _bytes(replace(whole, images=n))
+    )
     taken = {chunk.images for chunk in known.values()}
     return {} if most == 0 or most in taken else {f"n{most}": replace(whole, images=most)}
 
@@ -97,7 +99,7 @@ def _variant(name: str, chunk: Chunk) -> Variant:
         "deterministic": True,
         "math": MATH.get(chunk.problem.precision, "tensor_op"),
     }
-    return Variant(name, _bytes(chunk), gpu_blas.LIBRARY_BYTES, details=details)
+    return Variant(name, _bytes(chunk), gpu_blas.LARGE_LIBRARY_BYTES, details=details)
 
 
 def _bytes(chunk: Chunk) -> int:
@@ -117,7 +119,7 @@ class Im2colPlan:
     def __init__(self, chunk: Chunk) -> None:
         self._problem = p = chunk.problem
         kernels = source(p.precision).load()
-        gpu_blas.prepare()
+        gpu_blas.prepare(gpu_blas.LARGE_LIBRARY_BYTES)
         self._parts = parts(chunk)
         self._offsets = _offsets(_blocks(chunk))
         images = [min(chunk.images, p.n - start) for start in range(0, p.n, chunk.images)]

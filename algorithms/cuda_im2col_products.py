@@ -10,7 +10,7 @@ from math import ceil
 from convbench.api import Direction, Precision
 
 from .cuda_im2col_lowering import Chunk, Matrix
-from .gpu_blas import Gemm, Number, stored
+from .gpu_blas import LARGE_LIBRARY_BYTES, Gemm, Number, stored
 
 LONGEST_SUMS = {Precision.FP32: 4096}  # of a filter gradient: longer chains of fp32 leave accuracy class S
 LONGEST_SUM = 16384
@@ -119,7 +119,7 @@ def _batches(
     gemm = Gemm(
         m, n, k, _kind(chunk, a), _kind(chunk, c), tf32, a.transposed, b.transposed,
         a.leading, b.leading, c.leading, sizes[along],
-        a.strides[along], b.strides[along], c.strides[along], beta=beta,
+        a.strides[along], b.strides[along], c.strides[along], beta=beta, library_bytes=LARGE_LIBRARY_BYTES,
     )  # fmt: skip
     for index in product(*(range(sizes[axis]) for axis in others)):
         at = dict(zip(others, index, strict=True))

@@ -10,6 +10,7 @@ from convbench.api import Precision, Problem
 
 from .cuda_winograd_forms import MOST_PRODUCTS, CudaForm, Points, source
 from .gpu import Source
+from .gpu_blas import LIBRARY_BYTES
 from .toomcook import LARGEST, POINTS
 from .winograd import Form
 
@@ -58,19 +59,26 @@ def forms(problem: Problem, limit: int | None = None) -> dict[str, CudaForm]:
         for math in _products(problem, size):
             name = size if math == "fma" else f"{size}_{math}"
             found[name] = whole = CudaForm(problem=problem, images=problem.n, m=m, finite=points, math=math)
-            chunks = _chunks(whole, limit) if size == "f4" or math in ("tf32", "fp16") else []
-            found |= {f"{name}_chunk{chunk.images}": chunk for chunk in chunks if chunk.images < problem.n}
+            chunks = _chunks(whole)
+            kept = _within(chunks, limit) if size != "f4s" else []
+            if size == "f4" or math in ("tf32", "fp16"):
+                kept.append(next((one for one in chunks if one.streamed <= CACHED), chunks[-1]))
+            found |= {f"{name}_chunk{chunk.images}": chunk for chunk in kept if chunk.images < problem.n}
     return found
 
 
-def _chunks(whole: CudaForm, limit: int | None) -> list[CudaForm]:
-    """The fewest chunks that stay in the cache, and the fewest that keep within the limit."""
+def _chunks(whole: CudaForm) -> list[CudaForm]:
+    """From the whole batch to many parts of it; the first that fits somewhere has the fewest."""
     n = whole.problem.n
     counts = dict.fromkeys(-(-n // chunks) for chunks in range(1, MOST_CHUNKS + 1))
-    chunks = [replace(whole, images=images) for images in counts]
-    cached = next((chunk for chunk in chunks if chunk.streamed <= CACHED), chunks[-1])
-    within = (chunk for chunk in chunks if limit is None or chunk.workspace_bytes <= limit)
-    return [next(within, cached), cached]
+    return [replace(whole, images=images) for images in counts]
+
+
+def _within(chunks: list[CudaForm], limit: int | None) -> list[CudaForm]:
+    """The fewest chunks that keep within the limit, if any do."""
+    if limit is None:
+        return []
+    return [one for one in chunks if one.workspace_bytes + LIBRARY_BYTES <= limit][:1]
 
 
 def _products(problem: Problem, size: str) -> list[str]:

@@ -16,11 +16,12 @@ from convbench import libcublas
 from convbench.api import Precision
 from convbench.libcublas import DEFAULT_ALGORITHM, FAST_TF32, SUM_FP32, SUM_FP64, TYPES
 
-__all__ = ["LIBRARY_BYTES", "Gemm", "prepare", "stored"]
+__all__ = ["LARGE_LIBRARY_BYTES", "LIBRARY_BYTES", "Gemm", "prepare", "stored"]
 
 Number = Literal["float64", "float32", "float16", "bfloat16", "complex64"]
 
-LIBRARY_BYTES = libcublas.WORKSPACE_BYTES
+LIBRARY_BYTES = libcublas.SMALL_WORKSPACE
+LARGE_LIBRARY_BYTES = libcublas.LARGE_WORKSPACE
 """What cuBLAS may use beside the operands; belongs into `Variant.library_bytes` of what multiplies here."""
 
 LARGEST = 2**31 - 1
@@ -65,6 +66,7 @@ class Gemm:
     stride_c: int = 0
     alpha: float = 1.0
     beta: float = 0.0
+    library_bytes: int = LIBRARY_BYTES
 
     def __post_init__(self) -> None:
         if max(self.m, self.n, self.k, self.lda, self.ldb, self.ldc, self.batch) > LARGEST:
@@ -73,7 +75,9 @@ class Gemm:
     def __call__(self, a: int, b: int, c: int) -> None:
         """Enqueue on CuPy's current stream; a, b, c are device addresses."""
         head, first, second, third, tail = self._arguments
-        libcublas.current().call(self._function, *head, b, *first, a, *second, c, *third, *tail)
+        libcublas.current(self.library_bytes).call(
+            self._function, *head, b, *first, a, *second, c, *third, *tail
+        )
 
     @property
     def flops(self) -> int:
@@ -118,6 +122,6 @@ def _scalar(value: float, number: Number) -> NDArray[Any]:
     return np.array(value, kind)
 
 
-def prepare() -> None:
+def prepare(library_bytes: int = LIBRARY_BYTES) -> None:
     """Create the handle and its workspace; belongs into `prepare` of a plan, as `run` must not allocate."""
-    libcublas.current()
+    libcublas.current(library_bytes)

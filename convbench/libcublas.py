@@ -9,7 +9,9 @@ import ctypes
 from functools import lru_cache
 from typing import Any
 
-WORKSPACE_BYTES = 32 << 20  # what NVIDIA advises for Hopper; asked for explicitly, cuBLAS allocates no more
+# Asked for explicitly, so that cuBLAS allocates nothing by itself; counts as workspace of what multiplies.
+SMALL_WORKSPACE = 4 << 20  # large or batched products lose nothing by it
+LARGE_WORKSPACE = 32 << 20  # what NVIDIA advises for Hopper: long sums of small products are cut
 NO_REDUCED_PRECISION = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: sums of fp16 stay in fp32
 STATUS = {
     1: "NOT_INITIALIZED",
@@ -60,7 +62,7 @@ def open_library() -> Any:
 class Cublas:
     """A handle on the current device; `on_stream` comes before calls, and is cheap when repeated."""
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: Any, workspace_bytes: int) -> None:
         import cupy
 
         self._functions = {name: _bound(library, name) for name in SIGNATURES}
@@ -68,14 +70,14 @@ class Cublas:
         self._check("cublasCreate_v2", ctypes.addressof(handle))
         self._handle = handle.value
         self._check("cublasSetMathMode", self._handle, NO_REDUCED_PRECISION)
-        self._workspace = cupy.cuda.alloc(WORKSPACE_BYTES)
+        self._workspace, self._workspace_bytes = cupy.cuda.alloc(workspace_bytes), workspace_bytes
         self._stream = -1
 
     def on_stream(self, stream: int) -> None:
         """Work on this stream; setting it has made cuBLAS forget the workspace."""
         if stream != self._stream:
             self._check("cublasSetStream_v2", self._handle, stream)
-            self._check("cublasSetWorkspace_v2", self._handle, self._workspace.ptr, WORKSPACE_BYTES)
+            self._check("cublasSetWorkspace_v2", self._handle, self._workspace.ptr, self._workspace_bytes)
             self._stream = stream
 
     def call(self, name: str, *arguments: Any) -> None:
@@ -93,15 +95,15 @@ def _bound(library: Any, name: str) -> Any:
     return function
 
 
-def current() -> Cublas:
-    """The handle of the current device, on CuPy's current stream."""
+def current(workspace_bytes: int) -> Cublas:
+    """The handle of the current device with so much workspace, on CuPy's current stream."""
     import cupy
 
-    cublas = _opened(cupy.cuda.runtime.getDevice())
+    cublas = _opened(cupy.cuda.runtime.getDevice(), workspace_bytes)
     cublas.on_stream(cupy.cuda.get_current_stream().ptr)
     return cublas
 
 
 @lru_cache(maxsize=16)
-def _opened(device: int) -> Cublas:
-    return Cublas(open_library())
+def _opened(device: int, workspace_bytes: int) -> Cublas:
+    return Cublas(open_library(), workspace_bytes)

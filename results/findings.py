@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 import convbench
+from convbench.api import Direction
 
 HERE = Path(__file__).parent
 LIBRARY = ("cudnn", "cudnn-graph")
@@ -28,11 +30,16 @@ def load(*folders: str) -> pd.DataFrame:
 
 @lru_cache
 def names(folder: str) -> dict[str, str]:
+    """Layers and their problems, in the order of the suite."""
     from convbench.frame import layers_frame
     from convbench.store import read
 
     layers = layers_frame(read(HERE / folder))
-    return dict(zip(layers["problem"], layers["layer"], strict=True))
+    return dict(zip(layers["layer"], layers["problem"], strict=True))
+
+
+def titles(folder: str) -> dict[str, str]:
+    return {problem: layer for layer, problem in names(folder).items()}
 
 
 def fastest(cells: pd.DataFrame) -> pd.Series | None:
@@ -57,14 +64,13 @@ def accurate_fft() -> Iterator[Row]:
     ours, theirs = load("h200-families"), load("h200-families", "h200-cudnn")
     ours = ours[(ours.precision == "fp32") & (ours.accuracy == "S") & ~ours.algorithm.isin(LIBRARY)]
     theirs = theirs[theirs.algorithm.isin(LIBRARY) & (theirs.accuracy == theirs.precision.map(SIXTEEN))]
-    for (problem, direction), cells in ours.groupby(["problem", "direction"], sort=False):
-        ours_best = fastest(cells)
+    for (layer, problem), direction in product(names("h200-families").items(), Direction):
+        mine = fastest(ours[(ours.problem == problem) & (ours.direction == direction)])
         best = fastest(theirs[(theirs.problem == problem) & (theirs.direction == direction)])
-        if ours_best is not None and best is not None and ours_best.hi_ms < best.lo_ms:
+        if mine is not None and best is not None and mine.hi_ms < best.lo_ms:
             whose = f"{best.algorithm}/{best.variant}, {best.precision} {best.layout}"
-            mine = f"{ours_best.algorithm}/{ours_best.variant}"
-            layer = names("h200-families")[problem]
-            yield layer, direction, mine, figure(ours_best), whose, figure(best), ratio(best, ours_best)
+            shown = f"{mine.algorithm}/{mine.variant}", figure(mine), whose, figure(best)
+            yield layer, direction.value, *shown, ratio(best, mine)
 
 
 def strict_accuracy() -> Iterator[Row]:
@@ -73,27 +79,28 @@ def strict_accuracy() -> Iterator[Row]:
     cells = load("h200-cudnn")
     cells = cells[(cells.precision == "fp32") & cells.variant.str.contains("WINOGRAD")]
     for cell in cells.sort_values("relative_l2", ascending=False).head(6).itertuples():
-        layer = names("h200-cudnn")[cell.problem]
+        layer = titles("h200-cudnn")[cell.problem]
         yield layer, cell.direction, cell.variant, f"{cell.relative_l2:.1e}", cell.accuracy
 
 
 def limit() -> Iterator[Row]:
-    """What 64 MiB of workspace cost each side: time under it over time without a limit, strict fp32."""
-    yield "layer", "direction", "ours", "cuDNN"
+    """Both sides' fastest within 64 MiB of workspace, strict fp32, forward, and what the limit costs each."""
+    yield "layer", "ours", "ms", "cost", "cuDNN", "ms", "cost", "factor"
     cells = load("h200-families")
-    cells = cells[(cells.precision == "fp32") & cells.accuracy.isin(["S", "F"])]
-    for (problem, direction), group in cells.groupby(["problem", "direction"], sort=False):
+    cells = cells[(cells.precision == "fp32") & (cells.direction == "fwd")]
+    for layer, problem in names("h200-families").items():
+        group = cells[cells.problem == problem]
         library = group.algorithm.isin(LIBRARY)
-        sides = group[~library & (group.accuracy == "S")], group[library]
-        yield names("h200-families")[problem], str(direction), *(_limited(side) for side in sides)
+        sides = group[~library & (group.accuracy == "S")], group[library & group.accuracy.isin(["S", "F"])]
+        ours, theirs = (fastest(s[s.workspace_known & (s.workspace_bytes <= 64 * MIB)]) for s in sides)
+        if ours is not None and theirs is not None:
+            yield layer, *_within(ours, sides[0]), *_within(theirs, sides[1]), ratio(theirs, ours)
 
 
-def _limited(side: pd.DataFrame) -> str:
-    free, bound = fastest(side), fastest(side[side.workspace_known & (side.workspace_bytes <= 64 * MIB)])
-    assert free is not None
-    if bound is None:
-        return "nothing fits"
-    return f"{bound.time_ms / free.time_ms:.2f} ({bound.algorithm}/{bound.variant})"
+def _within(bound: pd.Series, side: pd.DataFrame) -> Row:
+    """The fastest within the limit, and how often as long as without one it takes."""
+    free = side.time_ms.min()
+    return f"{bound.algorithm}/{bound.variant}", figure(bound), f"{bound.time_ms / free:.2f}"
 
 
 def depthwise() -> Iterator[Row]:

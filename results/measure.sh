@@ -5,21 +5,29 @@ set -eu
 out=${1:?name a folder for the results}
 run() { folder=$1; shift; convbench run "$@" --device cuda --quick --quiet --out "$out/$folder" || [ $? -eq 1 ]; }
 
+ours=direct,im2col,fft,winograd,implicit
 convbench ceilings
 convbench selftest --out "$out/selftest" || [ $? -eq 1 ]
 for layout in nchw nhwc; do for precision in fp32 tf32 fp16 bf16 fp64; do
   run cudnn yardstick --algorithms cudnn,cudnn-graph --plans 4 --layout $layout --precision $precision
 done; done
 for precision in fp32 tf32 fp16 bf16; do
-  run families yardstick --algorithms direct,im2col,fft,winograd,cudnn,cudnn-graph --plans 4 --precision $precision
+  run families yardstick --algorithms $ours,cudnn,cudnn-graph --plans 4 --workspace-limit 64MiB,none --precision $precision
 done
+run vgg16 vgg-d --batch 32 --algorithms $ours,cudnn --directions fwd --workspace-limit 64MiB,none
+run implicit16 yardstick --algorithms implicit,cudnn-graph --plans 4 --precision fp16 --layout nhwc
+run one-gpu yardstick --algorithms cudnn --directions fwd,bwd-data
+run two-gpus yardstick --algorithms cudnn --directions fwd,bwd-data --devices 0,1
 run depthwise n64c256h56k256r3p1g256 n32c96h112k96r3p1g96 --algorithms direct,cudnn --directions fwd --precision fp32,fp16 --layout all
 run energy n64c256h28k256r3p1 --algorithms torch --directions fwd --precision fp32,fp16 --energy
 run torch convnet-benchmarks --algorithms torch
 for tool in memcheck racecheck; do
-  compute-sanitizer --tool $tool python3 tests/sanitize.py direct im2col fft winograd > "$out/$tool.log" 2>&1 || true
-  tail -n 2 "$out/$tool.log"
+  for name in direct im2col fft winograd implicit; do
+    compute-sanitizer --tool $tool python3 tests/sanitize.py $name > "$out/$tool-$name.log" 2>&1 || true
+    tail -n 2 "$out/$tool-$name.log"
+  done
 done
-for name in direct im2col fft winograd cudnn cudnn-graph; do
+for name in direct im2col fft winograd implicit cudnn cudnn-graph; do
   convbench verify $name --device cuda --matrix --format markdown > "$out/coverage-$name.md" || [ $? -eq 1 ]
 done
+python3 tests/gpu_faults.py "$out/faults" > "$out/faults.md" || true

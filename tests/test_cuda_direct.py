@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from convbench.algorithms import cuda_direct, cuda_direct_depthwise, cuda_direct_filter, cuda_direct_gather
 from convbench.algorithms.cuda_direct import Choice, CudaDirect, DirectPlan, choices
 from convbench.algorithms.cuda_direct_filter import Filter
 from convbench.algorithms.cuda_direct_gather import Gather
+from convbench.algorithms.cuda_direct_walk import met, walks
 from emulator import Emulated, failures
 from hypothesis import given, settings
 from strategies import problems
@@ -29,13 +30,15 @@ layouts = every("layout", list(Layout))
 # Each once more in the other precisions: tiles, channels in fours, strides, groups, thin, depthwise, 1x1.
 FEW = (
     "n1c8h7w9k12r3p1", "n2c5h8w6k7r3", "n2c4h9w11k6r3u2p1", "n1c8h7w8k8r3p1d2g2flip", "n2c6h9w7k6r3p1g6",
-    "n2c3h8w7k6r3s2u2g3", "n3c7h5w6k5r1",
+    "n2c3h8w7k6r3s2u2g3", "n3c7h5w6k5r1", "n2c6h9w8k6r3p1g6",
 )  # fmt: skip
+# Depthwise in packs of two and of four; more rows and columns of taps than a word has bits.
+MORE = ("n1c4h8w12k8r5p2u2g4flip", "n2c3h11w6k6r3p1u2g3", "n1c2h4w40k5r1s33")
 
 
 @layouts
 @directions
-@every("text", conformance.CASES)
+@every("text", [*conformance.CASES, *FEW, *MORE])
 def test_every_case(text: str, direction: Direction, layout: Layout) -> None:
     assert not failures(CudaDirect(), Problem.parse(text, direction=direction, layout=layout))
 
@@ -97,8 +100,9 @@ class Given:
 def every_tile(problem: Problem) -> list[Choice]:
     """All tiles, filter gradients in one part and in several."""
     if problem.direction is not Direction.BWD_FILTER:
-        gathers = [Gather(problem, tile) for tile in cuda_direct_gather.TILES]
-        return [Choice(one.tile.size, (one.launch(),), 0, "") for one in gathers]
+        gathers = [Gather(problem, tile, run) for tile in cuda_direct_gather.TILES for run in (0, 3, 4)]
+        gathers += [replace(one, parts=parts) for one in gathers for parts in (2, 8) if one.can_split]
+        return [Choice(one.name, (one.launch(),), 0, "") for one in gathers]
     cuts = [Filter(problem, tile, parts) for tile in cuda_direct_filter.TILES for parts in (1, 5)]
     return [Choice(f"{one.tile.size}-{one.parts}", tuple(one.launches()), one.workspace, "") for one in cuts]
 
@@ -106,20 +110,24 @@ def every_tile(problem: Problem) -> list[Choice]:
 # Tiles cut on all sides, with a rest; groups; phases of a stride; images that share a tile; taps that only
 # meet padding.
 BEYOND_A_TILE = (
-    "n3c21h9w11k133r3p1", "n2c8h17w18k24r3u2p1", "n6c16h5w4k16r3p1g2", "n1c140h6w5k9r2", "n5c4h3w2k5r5p4",
-    "n2c24h7w20k68r1", "n2c9h12w11k10r3u3x2d2p2flip",
+    "n3c21h9w11k133r3p1", "n3c7h9w11k133r3p1", "n2c8h17w18k24r3u2p1", "n6c16h5w4k16r3p1g2", "n1c140h6w5k9r2",
+    "n5c4h3w2k5r5p4", "n2c24h7w20k68r1", "n2c9h12w11k10r3u3x2d2p2flip",
 )  # fmt: skip
+LARGEST, *OTHERS = BEYOND_A_TILE
 
 
 @layouts
 @directions
-@every("text", BEYOND_A_TILE)
+@every("text", [pytest.param(LARGEST, marks=pytest.mark.slow), *OTHERS])
 def test_every_tile(text: str, direction: Direction, layout: Layout) -> None:
     assert not failures(Given(every_tile), Problem.parse(text, direction=direction, layout=layout))
 
 
 @layouts
-@directions
+@every(
+    "direction",
+    [Direction.FWD, pytest.param(Direction.BWD_DATA, marks=pytest.mark.slow), Direction.BWD_FILTER],
+)
 def test_sums_are_put_aside(direction: Direction, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reductions beyond 1024 terms; in filter gradients, parts of more steps than are summed at once."""
     monkeypatch.setattr(cuda_direct_filter, "CHUNK", 3)
@@ -171,6 +179,10 @@ def test_strips_of_a_depthwise_gradient_are_cut_where_channels_are_few() -> None
     [
         ("n1c4h9k4r3p1g4", "fwd", "forward_3_1"),
         ("n1c4h9k8r5p2u2g4", "fwd", "forward_5_2"),
+        ("n1c4h9w8k4r3p1g4", "fwd", "forward_3_1_by4"),
+        ("n1c4h9w12k4r3p1u2g4", "fwd", "forward_3_2_by2"),
+        ("n1c4h9w10k4r5p2g4", "bwd-data", "backward_5_1_by2"),
+        ("n1c4h9w8k4r3p1x0g4", "fwd", "forward_3_1"),
         ("n1c4h9k4r3d2p2g4", "fwd", "forward_any"),
         ("n1c4h9k4r3s5p1x2g4", "fwd", "forward_any"),
         ("n1c4h9k4r3p1g4", "bwd-data", "backward_3_1"),
@@ -193,11 +205,35 @@ def test_few_results_a_group_slide() -> None:
 @every("layout", ["nchw", "nhwc"])
 @every(("k", "tile"), [(64, "tile64x256"), (96, "tile96x128"), (128, "tile128x128"), (512, "tile128x128")])
 def test_tiles_fit_the_filters(k: int, tile: str, layout: str) -> None:
-    assert names(f"n64c64h56k{k}r3p1", layout=layout)[0] == tile
+    assert tile in names(f"n64c64h56k{k}r3p1", layout=layout)[:2]
 
 
-def test_small_problems_have_small_tiles() -> None:
-    assert names("n1c64h7k64r3p1")[0] == "tile64x64"
+def test_few_blocks_share_reductions_where_there_are_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = "n1c256h14k256r3p1"
+    assert names(few)[0] == "tile64x64-split8"
+    assert any("split" in name for name in names("n128c128h16k128r7"))
+    assert "split" not in names("n64c256h56k256r3p1")[0]
+    monkeypatch.setattr(cuda_direct_gather, "clusters", lambda: False)
+    assert names(few)[0] == "tile64x64"
+
+
+def test_short_runs_are_offered_where_they_skip_columns_of_taps() -> None:
+    assert "-run" in names("n128c128h16k128r7", "bwd-data")[0]
+    assert not any("-run" in name for name in names("n128c128h16k128r7"))  # no padding
+    assert not any("-run" in name for name in names("n1c128h16k128r7", "bwd-data"))  # no image to go on with
+
+
+def test_taps_in_the_padding_are_counted_as_a_tile_skips_them() -> None:
+    problem = Problem.parse("n128c128h16k128r7", direction="bwd-data")
+    rows = met(walks(problem, 0)[0], 1)
+    assert rows == [1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 6, 5, 4, 3, 2, 1]
+    gather = Gather(problem, cuda_direct_gather.TILES[0], run=4)
+    assert gather.taps == (sum(rows) / 16 * (4 + 7 + 7 + 4) / 4, 49)
+
+
+def test_a_tile_sees_one_row_where_images_fill_it() -> None:
+    problem = Problem.parse("n128c384h13k384r3", direction="bwd-data")
+    assert Gather(problem, cuda_direct_gather.TILES[0]).images == 128
 
 
 @every("text", ["n64c64h56k64r3p1", "n128c3h224k64r7u2p3", "n1c8h5k8r3"])
@@ -246,7 +282,7 @@ def test_tensors_beyond_32_bits_are_not() -> None:
 
 def test_sources_are_few_and_cover_what_is_asked_for() -> None:
     listed = set(cuda_direct.sources())
-    assert len(listed) <= 48
+    assert len(listed) <= 64
     for text in (*conformance.CASES, *BEYOND_A_TILE):
         for direction in Direction:
             problem = Problem.parse(text, direction=direction, layout="nhwc", precision="bf16")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from convbench.algorithms import cuda_fft_form, gpu_fft
 from convbench.algorithms.cuda_fft import CudaFFT, sources
-from convbench.algorithms.cuda_fft_form import Square, forms
+from convbench.algorithms.cuda_fft_form import Square, forms, named
 from convbench.algorithms.cuda_fft_products import source as products_source
 from convbench.algorithms.cuda_fft_spectra import blocks, places
 from convbench.algorithms.cuda_fft_transforms import peak_source, tile_source, whole_source
+from convbench.algorithms.gpu_blas import LIBRARY_BYTES
 from emulator import Emulated, failures
 from emulator.cupy import PROPERTIES
 
+from convbench.api import Variant
 from convbench.conformance import (
     ADJOINT_CASES,
     CASES,
@@ -52,6 +56,19 @@ def test_every_variant_is_right(text: str, direction: Direction) -> None:
     problem = Problem.parse(text, direction=direction)
     if CudaFFT().reject(problem) is None:
         assert not failures(CudaFFT(), problem, problem.with_(layout=Layout.NHWC))
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+def test_tiles_hardly_longer_than_the_filter_are_right(direction: Direction) -> None:
+    """Offered under a limit alone, so the conformance suite does not meet them."""
+    problem = Problem.parse("n2c16h20w18k16r9", direction=direction)
+    rng = np.random.default_rng(7)
+    a, b = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in problem.shapes[:2])
+    variant = Variant("tile16_chunk1", places(named(problem, "tile16_chunk1"))["end"])
+    found = solve(Emulated(CudaFFT()), problem, variant, a, b)
+    answer = reference(problem, a, b)
+    assert np.linalg.norm(found - answer) < STRICT * np.linalg.norm(answer)
 
 
 @pytest.mark.usefixtures("emulated")
@@ -240,6 +257,21 @@ def test_workspace_is_known_before_anything_runs_and_shrinks_with_the_batch() ->
         chunks = [v.workspace_bytes for key, v in variants.items() if key.partition("_chunk")[0] == name]
         assert len(chunks) > 1
         assert chunks == sorted(chunks, reverse=True)
+
+
+@pytest.mark.usefixtures("emulated")
+@ALL_DIRECTIONS
+def test_a_limit_is_kept_by_chunks_and_by_tiles_that_are_not_offered_otherwise(direction: Direction) -> None:
+    problem, limit = Problem.parse("n16c32h64k64r9", direction=direction), 24 << 20
+    usual = {v.name for v in CudaFFT().variants(problem, None)}
+    fitting = [v for v in CudaFFT().variants(problem, limit) if v.workspace_bytes + v.library_bytes <= limit]
+    made = [v for v in fitting if v.name not in usual]
+    assert any(v.name.startswith("tile16_") for v in made)  # 9 taps leave 8 results a tile
+    for v in made:
+        form = named(problem, v.name)
+        assert places(form)["end"] == v.workspace_bytes
+        assert places(replace(form, images=form.images * 2))["end"] + LIBRARY_BYTES > limit
+    assert [v.name for v in CudaFFT().variants(problem, 1 << 20) if v.name not in usual] == []
 
 
 @pytest.mark.usefixtures("emulated")

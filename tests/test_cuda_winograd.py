@@ -11,6 +11,7 @@ from convbench.algorithms import cuda_winograd_forms, cuda_winograd_variants
 from convbench.algorithms.cuda_winograd import CudaWinograd, sources
 from convbench.algorithms.cuda_winograd_forms import CudaForm
 from convbench.algorithms.cuda_winograd_variants import MANY, forms
+from convbench.algorithms.gpu_blas import LIBRARY_BYTES
 from emulator import Emulated, failures
 
 from convbench.accuracy import BARS
@@ -189,8 +190,16 @@ def test_chunks_fit_into_the_cache_and_under_the_limit() -> None:
     problem, limit = Problem.parse(VGG3), 300 << 20
     variants = {v.name: v for v in WINOGRAD.variants(problem, limit)}
     assert variants["f4_chunk1"].workspace_bytes <= cuda_winograd_variants.CACHED
-    assert variants["f4_chunk16"].workspace_bytes <= limit  # four chunks, as three would not do:
+    assert variants["f4_chunk16"].workspace_bytes + LIBRARY_BYTES <= limit  # four chunks; three do not do:
     assert replace(forms(problem)["f4"], images=22).workspace_bytes > limit
+
+
+def test_under_a_limit_every_tile_size_is_offered_in_chunks_that_keep_it() -> None:
+    problem, limit = Problem.parse(VGG3), 64 << 20
+    usual, within = (WINOGRAD.variants(problem, one) for one in (None, limit))
+    made = {v.name for v in within} - {v.name for v in usual}
+    assert {name.partition("_")[0] for name in made} == {"f2", "f4", "f6"}
+    assert all(v.workspace_bytes + LIBRARY_BYTES <= limit for v in within if v.name in made)
 
 
 def test_scales_reach_to_the_end_of_the_last_chunk() -> None:

@@ -23,6 +23,7 @@ OPTIONS = (
     "-fno-strict-aliasing", "-fno-ipa-modref", "-fno-ipa-reference", "-fno-ipa-pure-const",
     "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error",
 )  # fmt: skip
+ALIGNMENT = 64
 ALIGNED = r"(?:(?:__align__|alignas|__attribute__)\s*\(.*?\)+\s*)?"
 DYNAMIC = re.compile(rf"extern\s+__shared__\s+{ALIGNED}([\w:<>, ]+?)\s+(\w+)\s*\[\s*\]\s*;")
 KERNEL = re.compile(r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\([^)]*\)\s*)?(?:void\s+)?(\w+)\s*\(")
@@ -159,9 +160,17 @@ class EmulatedKernel:
                 return np.array([int(value) & (1 << 64) - 1], np.uint64)
             raise OverflowError(f"{self.name}: argument {index}, {value}, needs more than {size} bytes")
         if isinstance(value, np.floating if kind == "f" else np.ndarray) and value.nbytes == size:
-            return np.array(value)
+            return _aligned(value)
         wanted = {"p": "a pointer", "i": "an integer", "f": "a NumPy float", "s": "a struct"}[kind]
         raise TypeError(f"{self.name}: argument {index} has to be {wanted} of {size} bytes, not {value!r}")
+
+
+def _aligned(value: Any) -> np.ndarray:
+    """A copy on a boundary that suits any struct, as parameters of kernels have."""
+    raw = np.empty(value.nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    raw[start : start + value.nbytes] = np.frombuffer(value.tobytes(), np.uint8)
+    return raw[start : start + value.nbytes]
 
 
 def _three(sizes: tuple[int, ...]) -> Any:

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from convbench.algorithms import gpu, gpu_fft
+from convbench.algorithms import cuda_implicit_tiles, gpu, gpu_fft, gpu_maps
 
 from convbench import cuda, libcublas
 
-from . import compile, cupy
+from . import compile, cupy, maps
 from .blas import FakeCublas
 from .fft import FakeCufft
 
@@ -26,6 +26,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublas]:
     monkeypatch.setattr(libcublas, "open_library", lambda: blas)
     cufft = FakeCufft()
     monkeypatch.setattr(gpu_fft, "library", lambda: cufft)
+    monkeypatch.setattr(gpu_maps, "encode", maps.encode)
     _forget()
     yield blas
     _forget()
@@ -33,5 +34,6 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublas]:
 
 def _forget() -> None:
     """What is kept of one CuPy must not meet another."""
-    for kept in (cuda.module, cuda.facts, gpu._load, libcublas._opened, gpu_fft.transforms):
+    loaded = cuda.module, gpu._load, cuda_implicit_tiles._load
+    for kept in (*loaded, cuda.facts, libcublas._opened, gpu_fft.transforms):
         kept.cache_clear()

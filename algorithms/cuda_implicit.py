@@ -1,0 +1,219 @@
+"""Implicit matrix products on tensor cores: no columns are stored, sums stay in registers.
+
+fp16 and bf16 in nhwc need no workspace (backward data: the filters, turned). Other tensors are first brought
+into that form: fp32 split into two scaled halves of fp16, whose three products keep fp32's digits ("3xfp16");
+tf32 as scaled fp16, which has as many digits. On Hopper warpgroups multiply what its copy engine brings
+("bulk"), or what threads copy where it cannot ("tile"); on other GPUs since Ampere warps multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from convbench.api import Direction, Plan, Precision, Problem, Variant
+
+from . import cuda_implicit_fold as fold
+from . import cuda_implicit_operands as operands
+from . import cuda_implicit_tiles as tiles
+from .cuda_implicit_filter import Filter
+from .cuda_implicit_fold import FoldedFilters, FoldedImages, folded, worthwhile
+from .cuda_implicit_gather import MOST_PHASES, Gather
+from .cuda_implicit_operands import Filters, Images, ceil, copies, scaled
+from .cuda_implicit_plan import ImplicitPlan
+from .cuda_implicit_products import Product
+from .cuda_implicit_tiles import HOPPER, Engine, capability
+from .gpu import Source, missing
+
+ALIGNMENT = 256
+MOST_CHUNKS = 64  # each costs a few launches
+FEWEST_CHANNELS = 8  # of one group
+OLDEST = 80
+LARGEST_COUNT = 2**31 - 1
+SLACK, MOST_TILES = 1.25, 3  # tiles that may take this much longer than the best are offered too
+MATH = {Precision.FP32: "3xfp16", Precision.TF32: "fp16", Precision.FP16: "fp16", Precision.BF16: "bf16"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """One variant: a product over `product.images` images at a time, and what it needs.
+
+    The product may be of a folded problem that gives the same result.
+    """
+
+    problem: Problem
+    product: Product
+
+    @property
+    def fold(self) -> bool:
+        return self.product.problem != self.problem
+
+    @property
+    def gradient(self) -> bool:
+        return self.problem.direction is Direction.BWD_FILTER
+
+    @property
+    def first(self) -> Images:
+        if self.fold:
+            return FoldedImages(self.problem, "x", self.product.images, self.product.engine.bulk)
+        return self._images("y" if self.problem.direction is Direction.BWD_DATA else "x")
+
+    @property
+    def second(self) -> Images | Filters:
+        kind = FoldedFilters if self.fold else Filters
+        return self._images("y") if self.gradient else kind(self.problem, self.product.engine.bulk)
+
+    def _images(self, name: str) -> Images:
+        return Images(self.problem, name, self.product.images, self.product.engine.bulk)
+
+    @property
+    def keys(self) -> int:
+        """What has a scale of its own: channels that are summed over, or images."""
+        return self.problem.n if self.gradient else self.first.channels
+
+    @property
+    def areas(self) -> dict[str, int]:
+        """Bytes of the workspace by name."""
+        scales = {"a_scales": 4 * self.keys, "b_scales": 4 * self.keys, "scale": 4}
+        sizes = {"a": self.first.bytes, "b": self.second.bytes, "partial": self.product.partial}
+        return sizes | (scales if scaled(self.problem.precision) else {})
+
+    @property
+    def workspace(self) -> int:
+        return sum(ceil(size, ALIGNMENT) * ALIGNMENT for size in self.areas.values())
+
+    def places(self, base: int) -> dict[str, int]:
+        """Addresses of the areas; 0 for those not needed."""
+        found = {}
+        for name, size in self.areas.items():
+            found[name] = base if size else 0
+            base += ceil(size, ALIGNMENT) * ALIGNMENT
+        return found
+
+    @property
+    def name(self) -> str:
+        return f"fold-{self.product.name}" if self.fold else self.product.name
+
+    def variant(self) -> Variant:
+        p, product = self.problem, self.product
+        details = {
+            "flops": p.flops * (3 if copies(p.precision) == 2 else 1),
+            "deterministic": True,
+            "math": MATH[p.precision],
+            "arithmetic": MATH[p.precision].removeprefix("3x"),
+            "family": "implicit",
+            "tile": product.tile.size,
+            "engine": "wgmma" if product.engine.wgmma else "mma",
+        }
+        return Variant(self.name, self.workspace, details=details)
+
+
+@dataclass(frozen=True)
+class CudaImplicit:
+    """Tensor cores for every precision but fp64; fp32 keeps its accuracy."""
+
+    name: str = "implicit"
+    device: str = "cuda"
+
+    def reject(self, problem: Problem) -> str | None:
+        return missing() or _unsuited(problem) or _incapable() or _too_large(problem)
+
+    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
+        return [form.variant() for form in forms(problem, workspace_limit, hopper()).values()]
+
+    def prepare(self, problem: Problem, variant: Variant) -> Plan:
+        limits = variant.workspace_bytes, None
+        offered = {name: form for limit in limits for name, form in forms(problem, limit, hopper()).items()}
+        return ImplicitPlan(offered[variant.name])
+
+
+def hopper() -> bool:
+    return capability() == HOPPER
+
+
+def _unsuited(problem: Problem) -> str | None:
+    p = problem
+    if p.precision is Precision.FP64:
+        return "tensor cores are used for fp32 and less; use direct for fp64"
+    if p.groups > 1 and min(p.c, p.k) // p.groups < FEWEST_CHANNELS:
+        return f"fewer than {FEWEST_CHANNELS} channels a group leave tensor cores idle; use direct"
+    if p.direction is Direction.BWD_DATA and max(p.stride) > MOST_PHASES:
+        return f"gradients of x at a stride above {MOST_PHASES} have too many phases; use direct"
+    return None
+
+
+def _incapable() -> str | None:
+    import cupy
+
+    if capability() < OLDEST:
+        return f"compute capability {capability()}: asynchronous copies need {OLDEST} (Ampere)"
+    device = cupy.cuda.runtime.getDevice()
+    most = cupy.cuda.runtime.getDeviceProperties(device)["sharedMemPerBlockOptin"]
+    engines = [engine for engine in tiles.ENGINES if engine.wgmma == hopper()]
+    needed = max(tile.shared(engine) for engine in engines for row in tiles.TILES.values() for tile in row)
+    if most < needed:
+        return f"a block has {most >> 10} KiB of shared memory here; {ceil(needed, 1024)} KiB are needed"
+    return None
+
+
+def _too_large(problem: Problem) -> str | None:
+    """Chunks and pixels are counted in 32 bits, with the padding around images."""
+    p = problem
+    padded = [size + sum(pad) for size, pad in zip(p.image, p.pad, strict=True)]
+    pixels = p.n * max(prod(padded), prod(p.output))
+    chunks = max(Images(one, name, p.n).chunks for one in (p, folded(p)) for name in "xy")
+    filters = max(p.k, p.c) * (max(p.k, p.c) // p.groups + operands.CHUNK) * p.r * p.s
+    if max(pixels * chunks, filters) > LARGEST_COUNT:
+        return "more than 2^31 - 1 chunks of 8 channels in a tensor, or numbers in the filters"
+    return None
+
+
+# ---- variants ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def forms(problem: Problem, limit: int | None, wgmma: bool) -> Mapping[str, Form]:
+    """The variants by name: over the batch, and over as many images as keep within the limit."""
+    inner = folded(problem) if worthwhile(problem) else problem
+    kind = Filter if problem.direction is Direction.BWD_FILTER else Gather
+    bulk = wgmma and kind(inner, problem.n, tiles.TILES[False, 1][0], tiles.ENGINES[-1]).suits_bulk()
+    engine = Engine(wgmma, bulk)
+    found: dict[str, Form] = {}
+    for images in (count for count in range(problem.n, 0, -1) if problem.n % count == 0):
+        whole = [kind(inner, images, tile, engine) for tile in tiles.tiles(problem, engine)]
+        offered = [Form(problem, one) for one in _best(whole)]
+        small = Form(problem, _smallest(whole))
+        within = [form for form in (*offered, small) if limit is None or form.workspace <= limit]
+        chosen = [*(offered if images == problem.n else ()), *within[:1]]
+        found |= {form.name: form for form in chosen}
+        if within or problem.n // images >= MOST_CHUNKS:
+            break
+    return found
+
+
+def _best(whole: Sequence[Product]) -> list[Product]:
+    """The best tile and parts, and others that are nearly as good."""
+    best = sorted((min(one.cuts(), key=_cycles) for one in whole), key=_cycles)
+    return [one for one in best[:MOST_TILES] if one.cycles <= SLACK * best[0].cycles]
+
+
+def _smallest(whole: Sequence[Product]) -> Product:
+    """With as few parts as digits allow."""
+    fewest = [next(iter(one.cuts())) for one in whole]
+    return min(fewest, key=lambda one: (one.partial, one.cycles))
+
+
+def _cycles(one: Product) -> float:
+    return one.cycles
+
+
+def sources() -> Iterator[Source]:
+    """Every compilation there can be."""
+    yield from operands.sources()
+    yield from fold.sources()
+    yield from tiles.sources()
+
+
+ALGORITHMS = (CudaImplicit(),)

@@ -1,0 +1,141 @@
+"""Implicit matrix products on tensor cores: what both kinds have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from convbench.api import Precision, Problem
+
+from .cuda_implicit_operands import ceil, copies
+from .cuda_implicit_tiles import Engine, Tile
+from .gpu_maps import Map
+
+MULTIPROCESSORS = 132  # of an H200; on another card the choices made with it are less good, not wrong
+PRODUCTS_A_CYCLE = 2048
+FIXED_CYCLES = 5000  # what a block does before and after its steps
+BYTES_A_CYCLE, SECOND_KERNEL = 2000, 5000  # of parts that are written and read; cycles
+FEWEST_STEPS, MOST_ROUNDS = 4, 16
+
+
+@dataclass(frozen=True)
+class Product:
+    """One implicit matrix product over some images, on one tile, its reduction cut into `parts`."""
+
+    problem: Problem
+    images: int
+    tile: Tile
+    engine: Engine
+    parts: int = 1
+
+    @property
+    def name(self) -> str:
+        parts = f"-parts{self.parts}" if self.parts > 1 else ""
+        chunk = f"-chunk{self.images}" if self.images < self.problem.n else ""
+        return f"{self.engine.name}{self.tile.size}{parts}{chunk}"
+
+    @property
+    def depth(self) -> int:
+        """Terms of a step."""
+        return 64 // copies(self.problem.precision)
+
+    @property
+    def tiles(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def steps(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def results(self) -> int:
+        """Elements of the result of these images."""
+        raise NotImplementedError
+
+    def arguments(self) -> Any:
+        """The kernel's struct."""
+        raise NotImplementedError
+
+    def suits_bulk(self) -> bool:
+        """Whether the copy engine can move the operands."""
+        raise NotImplementedError
+
+    def maps(self, a: int, b: int) -> tuple[Map, Map]:
+        """Tensor maps of both operands at these addresses."""
+        raise NotImplementedError
+
+    @property
+    def length(self) -> int:
+        """Steps of a part."""
+        return ceil(self.steps, self.parts)
+
+    @property
+    def blocks(self) -> int:
+        return self.tiles * self.parts
+
+    @property
+    def partly(self) -> bool:
+        """Whether blocks leave parts of results behind, which are then added up."""
+        return self.parts > 1
+
+    @property
+    def partial(self) -> int:
+        """Bytes of the parts."""
+        return 4 * self.parts * self.results if self.partly else 0
+
+    @property
+    def cycles(self) -> float:
+        """Clock cycles of the products, and of parts that are written and read again."""
+        tile, products = self.tile, 3 if copies(self.problem.precision) == 2 else 1
+        step = tile.resident * tile.m * tile.n * self.depth * products / PRODUCTS_A_CYCLE / tile.rate
+        rounds = ceil(self.blocks, MULTIPROCESSORS * tile.resident)
+        added = 2 * self.partial / BYTES_A_CYCLE + SECOND_KERNEL if self.partly else 0
+        return self.problem.n // self.images * (rounds * (self.length * step + FIXED_CYCLES) + added)
+
+    def cuts(self, fewest: int = 1) -> Iterator[Self]:
+        """As few parts as may be; more, whose blocks fill every multiprocessor a whole number of times."""
+        yield replace(self, parts=fewest)
+        at_once = MULTIPROCESSORS * self.tile.resident
+        for parts in sorted({fill * at_once // self.tiles for fill in range(1, MOST_ROUNDS + 1)}):
+            if fewest < parts and ceil(self.steps, parts) >= FEWEST_STEPS:
+                yield replace(self, parts=ceil(self.steps, ceil(self.steps, parts)))
+
+
+# ---- what the copy engine can do ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Span:
+    """Positions along an axis of an image: low + i * step, i < count; taps reach so much further."""
+
+    low: int
+    step: int
+    count: int
+    size: int
+    reach: int
+
+    @property
+    def high(self) -> int:
+        """The last position, counted from the last pixel."""
+        return self.low + (self.count - 1) * self.step - (self.size - 1)
+
+    @property
+    def allowed(self) -> bool:
+        near = all(-128 <= corner <= 127 for corner in (self.low, self.high))
+        return near and self.step <= 8 and self.reach <= 255
+
+
+def pixels_map(
+    problem: Problem, address: int, depth: int, images: int, spans: Sequence[Span], rows: int
+) -> Map:
+    """Of images with `depth` numbers a pixel; spans of rows and of columns."""
+    lines, cols = spans
+    pixel, line = 2 * depth, 2 * depth * cols.size
+    low, high, step = (tuple(getattr(one, of) for one in (cols, lines)) for of in ("low", "high", "step"))
+    sizes, strides = (depth, cols.size, lines.size, images), (pixel, line, line * lines.size)
+    return Map(address, is_bfloat(problem), sizes, strides, rows, low, high, step)
+
+
+def is_bfloat(problem: Problem) -> bool:
+    return problem.precision is Precision.BF16
