@@ -22,7 +22,7 @@ from convbench.store import read
 
 PROBLEM = "n2c8h9w7k8r3p1"
 CHECKED_CALLS = 3  # what verification needs
-LIMIT = 15  # seconds a step may take: more than the 5 that a held stream waits for a call
+LIMIT = 25  # seconds a step may take: more than the 5 that a held stream waits for a call, and 10 of warm-up
 
 KERNELS = r"""
 extern "C" __global__ void endless() { while (true) { asm volatile("nanosleep.u32 1000;"); } }
@@ -196,6 +196,11 @@ def sweep(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment(site), capture_output=True, text=True, check=False)
 
 
+def plain(reason: str) -> str:
+    """The runtime and the driver spell one error in two ways."""
+    return reason.replace("_", "").lower()
+
+
 def main(folder: Path) -> int:
     """Print what became of each; 1 if anything ended otherwise than it should."""
     begun = time.monotonic()
@@ -208,7 +213,7 @@ def main(folder: Path) -> int:
     print("| fault | status | as expected | reason and flags |\n| --- | --- | --- | --- |")
     for algorithm, status, reason in FAULTS:
         one = found.get(algorithm.name)
-        good = one is not None and one.status == status and reason in one.reason
+        good = one is not None and one.status == status and plain(reason) in plain(one.reason)
         good = good and ("sync" in one.flags) == (algorithm.name == "synchronises") if one else False
         told = f"{one.reason} {' '.join(one.flags)}".replace("|", "/") if one else "no record"
         print(f"| {algorithm.name} | {one.status if one else ''} | {'yes' if good else 'NO'} | {told} |")
