@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convbench import registry
-from convbench.device import Device
 from convbench.errors import UsageError, one_line
 from convbench.fleet import as_one_machine
-from convbench.problem import Direction, Layout, Precision
 from convbench.store import Contents, read, uncollected
-from convbench.suites import select
 
 if TYPE_CHECKING:
     from convbench.compare import Comparison, Gate
+    from convbench.device import Device
+    from convbench.problem import Direction, Layout, Precision
     from convbench.report.tables import Table
 
 
@@ -62,6 +60,7 @@ def verify_algorithms(
     notice: str,
 ) -> int:
     """Run the conformance suite and print what failed; 1 if anything did."""
+    from convbench import registry
     from convbench.conformance import check_all
     from convbench.matrix import Matrix, tables
     from convbench.report.tables import Table
@@ -158,6 +157,8 @@ def export_folder(folder: Path, form: str, out: Path | None) -> None:
 
 def show_suite(target: str, batch: int | None) -> None:
     """Layers with their problems, repeats and work."""
+    from convbench.suites import select
+
     suite = select([target])
     suite = suite.with_batch(batch) if batch else suite
     rows = [

@@ -110,7 +110,7 @@ def every_tile(problem: Problem) -> list[Choice]:
 # Tiles cut on all sides, with a rest; groups; phases of a stride; images that share a tile; taps that only
 # meet padding.
 BEYOND_A_TILE = (
-    "n3c21h9w11k133r3p1", "n3c7h9w11k133r3p1", "n2c8h17w18k24r3u2p1", "n6c16h5w4k16r3p1g2", "n1c140h6w5k9r2",
+    "n3c21h9w11k133r3p1", "n2c7h8w9k133r3p1", "n2c8h17w18k24r3u2p1", "n6c16h5w4k16r3p1g2", "n1c140h6w5k9r2",
     "n5c4h3w2k5r5p4", "n2c24h7w20k68r1", "n2c9h12w11k10r3u3x2d2p2flip",
 )  # fmt: skip
 LARGEST, *OTHERS = BEYOND_A_TILE
