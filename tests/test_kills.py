@@ -187,6 +187,21 @@ def test_two_sweeps_exclude_each_other(site: Path, tmp_path: Path) -> None:
     assert run(site, *SWEEP, "--out", tmp_path / "b").returncode == 0, "a dead sweep does not block"
 
 
+@pytest.mark.parametrize("times", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_sweeps_that_start_together_neither_lose_nor_double_a_cell(
+    site: Path, whole: set[str], tmp_path: Path, times: int
+) -> None:
+    """Whoever comes first measures; the other leaves with 3, or goes on after it if it was late enough."""
+    for number in range(times):
+        folder = tmp_path / str(number)
+        both = [start(site, *SWEEP, "--out", folder, stderr=subprocess.DEVNULL) for _ in range(2)]
+        for one in both:
+            one.communicate(timeout=60)
+        codes = {one.returncode for one in both}
+        assert 0 in codes and codes <= {0, 3}
+        assert sorted(written(folder)) == sorted(whole)
+
+
 # ---- disks -------------------------------------------------------------------------------------------------
 
 
