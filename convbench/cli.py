@@ -23,6 +23,7 @@ from convbench.cli_options import (
     layout_option,
     members,
     open_device,
+    parse_limits,
     plans_option,
     precision_option,
     threads_option,
@@ -89,14 +90,6 @@ def _refuse(error: click.ClickException) -> int:
         return _complain(message, 2)
     click.echo(message, err=True)
     return 2
-
-
-def _limits(values: Sequence[str]) -> tuple[int | None, ...]:
-    from convbench.environment import total_memory
-    from convbench.sizes import parse_size
-
-    texts = [text.strip() for value in values for text in value.split(",")]
-    return tuple(None if text == "none" else parse_size(text, total_memory()) for text in texts) or (None,)
 
 
 @cli.command()
@@ -176,7 +169,7 @@ def run(targets: Sequence[str], **options: Any) -> int:
         "directions": members(Direction, options["directions"]),
         "precisions": members(Precision, options["precisions"]),
         "layouts": members(Layout, options["layouts"]),
-        "limits": _limits(options["limits"]),
+        "limits": parse_limits(options["limits"]),
         "algorithms": words(options["algorithms"]),
         **{name: options[name] for name in ("preset", "regime", "energy", "baseline", "retry_failed")},
     }

@@ -82,3 +82,12 @@ def why(name: str | None) -> str:
     from convbench import devices
 
     return devices.why(name)
+
+
+def parse_limits(values: Sequence[str]) -> tuple[int | None, ...]:
+    """Workspace limits in bytes; None for no limit."""
+    from convbench.environment import total_memory
+    from convbench.sizes import parse_size
+
+    texts = [text.strip() for value in values for text in value.split(",")]
+    return tuple(None if text == "none" else parse_size(text, total_memory()) for text in texts) or (None,)

@@ -58,19 +58,16 @@ def plan(folder: Path, workspace: str, budget: str, form: str, plot: Path | None
     Batches are run in pieces where that helps and the results hold the layer at smaller batches. Exit code 1
     if some layer cannot be done within the limit.
     """
-    from convbench.fleet import as_one_machine
+    from convbench.commands import shown
     from convbench.frame import cells_frame, layers_frame
     from convbench.plan_cells import network
     from convbench.report.plan import Plan
     from convbench.sizes import parse_size
-    from convbench.store import read
 
     if workspace.endswith("%"):
         raise UsageError(f"--workspace {one_line(workspace)}: no share of a memory; write 64MiB or 2GB")
     limit = None if workspace == "none" else parse_size(workspace)
-    contents = as_one_machine(read(folder))
-    for note in contents.notes:
-        click.echo(f"convbench: {note}", err=True)
+    contents = shown(folder)
     found = network(cells_frame(contents), layers_frame(contents), _wishes(**wishes))
     made = Plan.of(found, Budget(budget), limit)
     _print(made, form)

@@ -35,13 +35,10 @@ def plot(folder: Path, kinds: Sequence[str], layer: str | None, out: Path | None
     limit      a network's time against the workspace limit
     noise      repeated calls, widths of intervals, clock and power
     """
-    from convbench.commands import tell
-    from convbench.fleet import as_one_machine
+    from convbench.commands import shown
     from convbench.report.figures import draw
-    from convbench.store import read
 
-    contents = as_one_machine(read(folder))
-    tell(*(f"convbench: {note}" for note in contents.notes))
+    contents = shown(folder)
     chosen = list(KINDS) if "all" in kinds else list(dict.fromkeys(kinds))
     for path in draw(contents, chosen, out or folder / "report", layer):
         click.echo(path)

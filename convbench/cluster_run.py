@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from convbench import registry
-from convbench.cli_options import members, words
+from convbench.cli_options import members, parse_limits, words
 from convbench.cluster import Place, Sweep
 from convbench.commands import show_folder, tell
 from convbench.errors import CannotRunError
+from convbench.job import describe_suite
 from convbench.problem import Direction, Layout, Precision
 from convbench.record import FAILURES
 from convbench.run import slug
@@ -98,7 +99,8 @@ def measure(request: Request, open_place: Callable[[Request], AbstractContextMan
             (lambda line: None) if quiet else tell,
         )
         with open_place(request) as place:
-            _describe(store, request)
+            limits, preset = parse_limits(request.options["limits"]), request.options["preset"]
+            describe_suite(store, request.suite, ["run", *request.words], limits, preset)
             sweep.run(place)
         cells = store.contents.cells
     if not quiet and cells:
@@ -115,24 +117,3 @@ def measure(request: Request, open_place: Callable[[Request], AbstractContextMan
         )
     wanted = {problem for shard in request.shards for problem in shard.problems}
     return int(any(record.status in FAILURES and record.cell.problem in wanted for record in cells.values()))
-
-
-def _describe(store: Store, request: Request) -> None:
-    """Layers and wishes go into the folder; environments come with the records of the workers."""
-    from convbench.cli import _limits
-
-    layers = [
-        {
-            "suite": request.suite.name,
-            "network": layer.network or request.suite.name,
-            "name": layer.name,
-            "repeat": layer.repeat,
-            "text": str(layer.problem),
-        }
-        for layer in request.suite.layers
-    ]
-    store.add_once("layer", layers, store.contents.layers)
-    limits, preset = _limits(request.options["limits"]), request.options["preset"]
-    store.append(
-        {"kind": "run", "command": ["run", *request.words], "limits": list(limits), "preset": preset}
-    )

@@ -89,7 +89,12 @@ def show_folder(folder: Path, views: Sequence[str], form: str) -> None:
     from convbench.report.views import tables_of
 
     with uncollected():
-        print_tables(tables_of(as_one_machine(_contents(folder)), views), form)
+        print_tables(tables_of(shown(folder), views), form)
+
+
+def shown(folder: Path) -> Contents:
+    """A result folder as tables, plots and plans see it, having said what is not readable."""
+    return as_one_machine(_contents(folder))
 
 
 def _contents(folder: Path) -> Contents:

@@ -91,6 +91,18 @@ def describe(
 ) -> None:
     """Environment, layers and wishes go into the folder, so that it explains itself."""
     add_environment(store, environment)
+    describe_suite(store, suite, sys.argv[1:], options.limits, options.preset, **extra)
+
+
+def describe_suite(
+    store: Store,
+    suite: Suite,
+    command: Sequence[str],
+    limits: Sequence[int | None],
+    preset: str,
+    **extra: Any,
+) -> None:
+    """Layers and wishes alone, where environments come with the records."""
     layers = [
         {
             "suite": suite.name,
@@ -102,5 +114,5 @@ def describe(
         for layer in suite.layers
     ]
     store.add_once("layer", layers, store.contents.layers)
-    wishes = {"command": sys.argv[1:], "limits": list(options.limits), "preset": options.preset}
+    wishes = {"command": list(command), "limits": list(limits), "preset": preset}
     store.append({"kind": "run", **wishes, **extra})
