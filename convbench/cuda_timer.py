@@ -25,6 +25,7 @@ from convbench.device import Call
 
 HOLD_SECONDS = 5.0
 STAMP_BLOCKS_PER_SM = 4
+BUSY_CYCLES = 50_000_000  # some 25 ms: longer than a host takes to enqueue a call
 
 
 class CudaTimer:
@@ -137,12 +138,13 @@ class CudaTimer:
         return float(self._cupy.cuda.get_elapsed_time(start, stop)) * 1e-3
 
     def synchronises(self, call: Call) -> bool:
-        """Whether nothing is left to do when the call returns."""
+        """Whether the call waits for what was enqueued before it, and leaves nothing to do."""
         self.stream.use()
+        self.spin(BUSY_CYCLES)
         call()
-        stop = self._events[1]
-        stop.record(self.stream)
-        return bool(stop.done)
+        waited = bool(self.stream.done)
+        self.stream.synchronize()
+        return waited
 
     def unheld(self, call: Call, flush: bool = True, warm: Sequence[Any] = ()) -> float:
         """Seconds of a call that cannot be held; launch gaps count."""

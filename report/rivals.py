@@ -1,4 +1,4 @@
-"""How each of our families stands against cuDNN's algorithm of the same family, and best against best."""
+"""How each of our families stands against cuDNN's algorithm of the same family, and our best against all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LIBRARY = ("cudnn", "cudnn-graph")
-FOREIGN = (*LIBRARY, "torch")
+OPPONENTS = {"best of cuDNN": LIBRARY, "PyTorch": ("torch",), "JAX": ("jax",)}
+FOREIGN = tuple(name for names in OPPONENTS.values() for name in names)
 BEST = "best of ours"
 FWD, BWD = Direction.FWD, (Direction.BWD_DATA, Direction.BWD_FILTER)
 # cuDNN's named algorithms of a family, by direction; a family without any has no opponent there.
@@ -35,9 +36,9 @@ RIVALS: dict[str, dict[Direction, tuple[str, ...]]] = {
 NOBODY = "No layer has a ranked cell of ours and one of cuDNN's."
 SUMMARY = ("ours", "against", "fwd", "bwd-data", "bwd-filter")
 SUMMARY_NOTE = (
-    "Time of cuDNN's fastest variant of the family over ours, geometric mean over the layers where both ran "
+    "Time of the opponent's fastest variant over ours, geometric mean over the layers where both ran "
     "(their number and the smallest ratio behind it); above 1 ours is faster. In brackets the 95 % interval. "
-    "Ours is of class {ours}, cuDNN's of {theirs}."
+    "Ours is of class {ours}, the opponent of {theirs}."
 )
 LAYERS = (
     "layer",
@@ -96,16 +97,22 @@ def ours_class(precision: str) -> str:
 
 
 def _tables(ranking: Ranking) -> Iterator[Table]:
-    best = list(_duels(ranking, _families(ranking), None))
-    if not best:
+    ours = _families(ranking)
+    best = {name: list(_duels(ranking, ours, theirs)) for name, theirs in OPPONENTS.items()}
+    library, *_ = best.values()
+    if not library:
         return
-    rows = [_summary(family, list(_duels(ranking, (family,), rival))) for family, rival in RIVALS.items()]
+    rows = [
+        _summary(family, ", ".join(_rivals(family)), list(_duels(ranking, (family,), LIBRARY, family)))
+        for family in RIVALS
+    ]
     rows = [row for row in rows if set(row[2:]) != {MISSING}]
-    rows.append(_summary(BEST, best))
+    totals = [_summary(BEST, name, duels) for name, duels in best.items() if duels]
     wide = "".join(CLASSES[Precision(ranking.scope.precision)])
     note = SUMMARY_NOTE.format(ours=ours_class(ranking.scope.precision), theirs=" or ".join(wide[:2]))
-    yield Table(ranking.title("Ours beside cuDNN"), SUMMARY, rows, note, totals=1)
-    yield Table(ranking.title("Best of ours beside the best of cuDNN"), LAYERS, [_line(one) for one in best])
+    yield Table(ranking.title("Ours beside cuDNN"), SUMMARY, rows + totals, note, totals=len(totals))
+    against = ranking.title("Best of ours beside the best of cuDNN")
+    yield Table(against, LAYERS, [_line(one) for one in library])
 
 
 def _families(ranking: Ranking) -> tuple[str, ...]:
@@ -113,15 +120,15 @@ def _families(ranking: Ranking) -> tuple[str, ...]:
 
 
 def _duels(
-    ranking: Ranking, families: tuple[str, ...], rivals: dict[Direction, tuple[str, ...]] | None
+    ranking: Ranking, families: tuple[str, ...], opponents: tuple[str, ...], family: str | None = None
 ) -> Iterator[Duel]:
-    """Both sides' fastest wherever both ran; `rivals` None means everything of the library."""
+    """Both sides' fastest wherever both ran; with a family, theirs is one of its rivals."""
     asked = ours_class(ranking.scope.precision)
     for layer, direction in dict.fromkeys(ranking.passes()):
         entries = ranking.variants(layer.problem, direction)
-        names = None if rivals is None else rivals.get(Direction(direction), ())
+        names = RIVALS[family].get(Direction(direction), ()) if family else None
         ours = next((e for e in entries if e.algorithm in families and e.accuracy == asked), None)
-        theirs = next((e for e in entries if e.algorithm in LIBRARY and _named(e, names)), None)
+        theirs = next((e for e in entries if e.algorithm in opponents and _named(e, names)), None)
         if ours and theirs:
             yield Duel(layer.title, direction, ours, theirs)
 
@@ -131,10 +138,12 @@ def _named(entry: Entry, names: tuple[str, ...] | None) -> bool:
     return names is None or (entry.algorithm == "cudnn" and entry.variant.partition("+")[0] in names)
 
 
-def _summary(family: str, duels: list[Duel]) -> tuple[str, ...]:
-    rivals = [] if family == BEST else [name for names in RIVALS[family].values() for name in names]
-    shown = ", ".join(dict.fromkeys(rivals)) or "best of cuDNN"
-    return family, shown, *(_mean([d.ratio for d in duels if d.direction == way]) for way in SUMMARY[2:])
+def _rivals(family: str) -> Iterator[str]:
+    yield from dict.fromkeys(name for names in RIVALS[family].values() for name in names)
+
+
+def _summary(ours: str, against: str, duels: list[Duel]) -> tuple[str, ...]:
+    return ours, against, *(_mean([d.ratio for d in duels if d.direction == way]) for way in SUMMARY[2:])
 
 
 def _mean(ratios: list[Ratio]) -> str:

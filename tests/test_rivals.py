@@ -82,6 +82,19 @@ def test_the_library_s_own_choice_is_no_opponent_and_other_libraries_are_not_our
     assert row(summary, BEST)[0].startswith("2.00 [")
 
 
+def test_frameworks_meet_our_best_in_rows_of_their_own() -> None:
+    summary, _ = tables(
+        timed(1.0, "direct", "tile"),
+        timed(2.0, "cudnn", "IMPLICIT_GEMM"),
+        timed(3.0, "torch", "autotuned"),
+        timed(4.0, "torch", "default"),
+        timed(5.0, "jax", "autotuned", accuracy="F"),
+        timed(0.5, "jax", "fast", accuracy="T"),
+    )
+    best = [(one[1], one[2][:4]) for one in summary.rows if one[0] == BEST]
+    assert best == [("best of cuDNN", "2.00"), ("PyTorch", "3.00"), ("JAX", "5.00")]
+
+
 def test_layers_with_one_side_only_are_left_out_and_nothing_gives_one_empty_table() -> None:
     summary, layers = tables(
         timed(1.0, "direct", "tile"),
