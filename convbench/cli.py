@@ -15,6 +15,7 @@ from convbench.cli_compare import ab, compare
 from convbench.cli_engine import ceilings, selftest
 from convbench.cli_merge import merge
 from convbench.cli_options import (
+    among_option,
     batch_option,
     cache_option,
     device_option,
@@ -222,12 +223,13 @@ def verify(
     type=click.Choice([*VIEWS, "all"]),
     default=["winners", "networks", "coverage"],
 )
+@among_option
 @format_option
-def show(folder: Path, views: Sequence[str], form: str) -> None:
+def show(folder: Path, views: Sequence[str], algorithms: Sequence[str], form: str) -> None:
     """Tables of a result folder."""
     from convbench.commands import show_folder
 
-    show_folder(folder, VIEWS if "all" in views else views, form)
+    show_folder(folder, VIEWS if "all" in views else views, form, words(algorithms))
 
 
 @cli.command()

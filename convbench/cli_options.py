@@ -49,6 +49,9 @@ cache_option = click.option(
     default="cold",
     help="What a timed call finds in the GPU's cache; default: nothing.",
 )
+among_option = click.option(
+    "--algorithms", multiple=True, metavar="A,B", help="As if only these had been measured; default: all."
+)
 format_option = click.option(
     "--format", "form", type=click.Choice(["terminal", "markdown", "csv"]), default="terminal"
 )

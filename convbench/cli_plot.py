@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from convbench.cli_options import among_option, words
+
 FOLDER = click.Path(path_type=Path)
 KINDS = ("time", "pareto", "error", "roofline", "crossover", "limit", "noise")
 
@@ -22,8 +24,11 @@ KINDS = ("time", "pareto", "error", "roofline", "crossover", "limit", "noise")
     help="May be repeated; default: all that the records allow.",
 )
 @click.option("--layer", metavar="NAME|TEXT", help="For pareto; default: the layer with most variants.")
+@among_option
 @click.option("--out", type=FOLDER, help="Folder for the SVG and PNG files; default: FOLDER/report.")
-def plot(folder: Path, kinds: Sequence[str], layer: str | None, out: Path | None) -> None:
+def plot(
+    folder: Path, kinds: Sequence[str], layer: str | None, algorithms: Sequence[str], out: Path | None
+) -> None:
     """Plots of a result folder as SVG and PNG, one for each kind of figure that may be compared.
 
     \b
@@ -38,7 +43,7 @@ def plot(folder: Path, kinds: Sequence[str], layer: str | None, out: Path | None
     from convbench.commands import shown
     from convbench.report.figures import draw
 
-    contents = shown(folder)
+    contents = shown(folder, words(algorithms))
     chosen = list(KINDS) if "all" in kinds else list(dict.fromkeys(kinds))
     for path in draw(contents, chosen, out or folder / "report", layer):
         click.echo(path)

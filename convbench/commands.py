@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from convbench.errors import UsageError, one_line
+from convbench.errors import UsageError, one_line, unknown
 from convbench.fleet import as_one_machine
 from convbench.store import Contents, read, uncollected
 
@@ -84,17 +85,30 @@ def verify_algorithms(
     return int(failed)
 
 
-def show_folder(folder: Path, views: Sequence[str], form: str) -> None:
-    """Tables of a result folder."""
+def show_folder(
+    folder: Path, views: Sequence[str], form: str, algorithms: Collection[str] | None = None
+) -> None:
+    """Tables of a result folder, or of what it holds of these algorithms."""
     from convbench.report.views import tables_of
 
     with uncollected():
-        print_tables(tables_of(shown(folder), views), form)
+        print_tables(tables_of(shown(folder, algorithms), views), form)
 
 
-def shown(folder: Path) -> Contents:
-    """A result folder as tables, plots and plans see it, having said what is not readable."""
-    return as_one_machine(_contents(folder))
+def shown(folder: Path, algorithms: Collection[str] | None = None) -> Contents:
+    """A result folder as tables, plots and plans see it, or what it holds of these algorithms, having said
+    what is not readable."""
+    contents = as_one_machine(_contents(folder))
+    return contents if algorithms is None else _only(contents, algorithms)
+
+
+def _only(contents: Contents, algorithms: Collection[str]) -> Contents:
+    held = sorted({record.cell.algorithm for record in contents.cells.values()})
+    for name in algorithms:
+        if name not in held:
+            raise unknown("algorithm in these results", name, held)
+    wanted = {key: one for key, one in contents.cells.items() if one.cell.algorithm in algorithms}
+    return replace(contents, cells=wanted)
 
 
 def _contents(folder: Path) -> Contents:

@@ -188,6 +188,7 @@ function hostText(cell) {
     .join(", ");
 }
 
-const workspaceText = (cell) => `${cell.known ? "" : "≥ "}${formatSize(cell.workspace)}`;
+const workspaceText = (cell) =>
+  cell.known || cell.workspace ? `${cell.known ? "" : "≥ "}${formatSize(cell.workspace)}` : "unknown";
 const accuracyText = (cell) =>
   [cell.accuracy, cell.error != null && exponent(cell.error)].filter(Boolean).join(" ");

@@ -143,10 +143,10 @@ def _rivals(family: str) -> Iterator[str]:
 
 
 def _summary(ours: str, against: str, duels: list[Duel]) -> tuple[str, ...]:
-    return ours, against, *(_mean([d.ratio for d in duels if d.direction == way]) for way in SUMMARY[2:])
+    return ours, against, *(mean_cell([d.ratio for d in duels if d.direction == way]) for way in SUMMARY[2:])
 
 
-def _mean(ratios: list[Ratio]) -> str:
+def mean_cell(ratios: list[Ratio]) -> str:
     if not ratios:
         return MISSING
     value = mean(ratios)

@@ -25,7 +25,8 @@ WINNERS_NOTE = (
     "be chance. Accuracy: class and relative L2 error against float64."
 )
 TALLY_NOTE = "Layer passes won; clear: the order cannot be chance, given the intervals and the noise floor."
-UNKNOWN_NOTE = "Workspace ≥: the library takes memory of its own that cannot be known."
+UNKNOWN = "unknown"
+UNKNOWN_NOTE = "Workspace ≥ and unknown: the library takes memory of its own that cannot be known."
 
 
 def winners(
@@ -50,7 +51,7 @@ def tally(
 def _winners(ranking: Ranking, floor: float) -> Table:
     rows = [_winner(ranking, layer, direction, floor) for layer, direction in ranking.passes()]
     won = frozenset((i, 3) for i, row in enumerate(rows) if row[3] != MISSING)
-    unknown = any(row[7].startswith("≥") for row in rows)
+    unknown = any(row[7].startswith(("≥", UNKNOWN)) for row in rows)
     note = f"{WINNERS_NOTE} {UNKNOWN_NOTE}" if unknown else WINNERS_NOTE
     quiet, detail = frozenset({"shape", "95 % interval", "flags"}), frozenset({"shape", "flags"})
     return Table(ranking.title("Winners"), WINNERS, rows, note, won, quiet=quiet, detail=detail)
@@ -74,7 +75,9 @@ def interval(entry: Entry) -> str:
 
 
 def workspace(entry: Entry) -> str:
-    return f"{'' if entry.known else '≥ '}{format_size(entry.workspace)}"
+    if entry.known:
+        return format_size(entry.workspace)
+    return f"≥ {format_size(entry.workspace)}" if entry.workspace else UNKNOWN
 
 
 def accuracy(entry: Entry) -> str:

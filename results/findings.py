@@ -9,12 +9,14 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
+from convbench.report.rivals import FOREIGN, LIBRARY, Ratio, mean_cell
 
 import convbench
 from convbench.api import Direction
 
 HERE = Path(__file__).parent
-LIBRARY = ("cudnn", "cudnn-graph")
+FRAMEWORKS = ("torch", "JAX")
+MISSING = "–"
 MIB = 2**20
 SIXTEEN = {"fp16": "H", "bf16": "B"}
 
@@ -62,7 +64,7 @@ def accurate_fft() -> Iterator[Row]:
     """Layers on which ours in class S, fp32, is faster than the fastest that cuDNN has in 16 bits."""
     yield "layer", "direction", "ours, fp32", "ms", "cuDNN, 16 bits", "ms", "factor"
     ours, theirs = load("h200-families"), load("h200-families", "h200-cudnn")
-    ours = ours[(ours.precision == "fp32") & (ours.accuracy == "S") & ~ours.algorithm.isin(LIBRARY)]
+    ours = ours[(ours.precision == "fp32") & (ours.accuracy == "S") & ~ours.algorithm.isin(FOREIGN)]
     theirs = theirs[theirs.algorithm.isin(LIBRARY) & (theirs.accuracy == theirs.precision.map(SIXTEEN))]
     for (layer, problem), direction in product(names("h200-families").items(), Direction):
         mine = fastest(ours[(ours.problem == problem) & (ours.direction == direction)])
@@ -86,15 +88,66 @@ def strict_accuracy() -> Iterator[Row]:
 def limit() -> Iterator[Row]:
     """Both sides' fastest within 64 MiB of workspace, strict fp32, forward, and what the limit costs each."""
     yield "layer", "ours", "ms", "cost", "cuDNN", "ms", "cost", "factor"
-    cells = load("h200-families")
-    cells = cells[(cells.precision == "fp32") & (cells.direction == "fwd")]
-    for layer, problem in names("h200-families").items():
-        group = cells[cells.problem == problem]
-        library = group.algorithm.isin(LIBRARY)
-        sides = group[~library & (group.accuracy == "S")], group[library & group.accuracy.isin(["S", "F"])]
-        ours, theirs = (fastest(s[s.workspace_known & (s.workspace_bytes <= 64 * MIB)]) for s in sides)
-        if ours is not None and theirs is not None:
+    for layer, _, sides in strict():
+        ours, theirs = map(within_limit, sides)
+        if ours is not None and theirs is not None and ours.direction == "fwd":
             yield layer, *_within(ours, sides[0]), *_within(theirs, sides[1]), ratio(theirs, ours)
+
+
+def strict() -> Iterator[tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
+    """Layer, direction, cells of class S of ours, and cells of cuDNN's of class S and F; strict fp32."""
+    cells = load("h200-families")
+    cells = cells[(cells.precision == "fp32") & (cells.layout == "nchw")]
+    theirs = cells.algorithm.isin(LIBRARY) & cells.accuracy.isin(["S", "F"])
+    ours = ~cells.algorithm.isin(FOREIGN) & (cells.accuracy == "S")
+    for (layer, problem), direction in product(names("h200-families").items(), Direction):
+        here = (cells.problem == problem) & (cells.direction == direction)
+        yield layer, direction.value, (cells[here & ours], cells[here & theirs])
+
+
+def within_limit(cells: pd.DataFrame) -> pd.Series | None:
+    return fastest(cells[cells.workspace_known & (cells.workspace_bytes <= 64 * MIB)])
+
+
+def means() -> Iterator[Row]:
+    """Geometric means beside those of the view rivals: large filters, and all layers within 64 MiB."""
+    yield "ours", "against", *(direction.value for direction in Direction)
+    pairs: dict[tuple[str, str, str], list[Ratio]] = {}
+    for _, direction, (ours, theirs) in strict():
+        if len(ours) and ours.r.iloc[0] >= 5:
+            spectral = theirs[theirs.variant.str.startswith("FFT") & (theirs.algorithm == "cudnn")]
+            key = "fft, filters of 5x5 and more", "FFT, FFT_TILING", direction
+            pairs.setdefault(key, []).append(duel(fastest(ours[ours.algorithm == "fft"]), fastest(spectral)))
+        key = "best within 64 MiB", "best of cuDNN within 64 MiB", direction
+        pairs.setdefault(key, []).append(duel(within_limit(ours), within_limit(theirs)))
+    for ours, against in dict.fromkeys((ours, against) for ours, against, _ in pairs):
+        yield ours, against, *(mean_cell(pairs[ours, against, direction.value]) for direction in Direction)
+
+
+def duel(ours: pd.Series, theirs: pd.Series) -> Ratio:
+    return Ratio(theirs.time_ms / ours.time_ms, theirs.lo_ms / ours.hi_ms, theirs.hi_ms / ours.lo_ms)
+
+
+def frameworks() -> Iterator[Row]:
+    """Forward in strict fp32: our fastest beside what the frameworks' autotuning finds."""
+    yield (
+        "layer",
+        "ours",
+        "ms",
+        *(f"{name} (ms)" for name in FRAMEWORKS),
+        *(f"{name} / ours" for name in FRAMEWORKS),
+    )
+    cells = load("h200-families")
+    cells = cells[(cells.precision == "fp32") & (cells.direction == "fwd") & cells.accuracy.isin(["S", "F"])]
+    for layer, direction, (ours, _) in strict():
+        best = fastest(ours)
+        if direction != "fwd" or best is None:
+            continue
+        group = cells[cells.problem == best.problem]
+        found = [fastest(group[group.algorithm == name.lower()]) for name in FRAMEWORKS]
+        times = [MISSING if one is None else figure(one) for one in found]
+        factors = [MISSING if one is None else ratio(one, best) for one in found]
+        yield layer, f"{best.algorithm}/{best.variant}", figure(best), *times, *factors
 
 
 def _within(bound: pd.Series, side: pd.DataFrame) -> Row:
@@ -118,6 +171,8 @@ FINDINGS: dict[str, Callable[[], Iterator[Row]]] = {
     "accurate-fft": accurate_fft,
     "strict-accuracy": strict_accuracy,
     "limit": limit,
+    "means": means,
+    "frameworks": frameworks,
     "depthwise": depthwise,
 }
 

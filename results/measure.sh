@@ -1,9 +1,9 @@
 #!/bin/sh
 # Everything under results/ that was measured on a GPU, made anew: sh results/measure.sh DIR
-# About an hour on an H200. Stop it when you like: the same command goes on from there.
+# About two hours on an H200; DEVICES=0,1,2,3 shares it among GPUs. Stop it when you like: the same command goes on from there.
 set -eu
 out=${1:?name a folder for the results}
-run() { folder=$1; shift; convbench run "$@" --device cuda --quick --quiet --out "$out/$folder" || [ $? -eq 1 ]; }
+run() { folder=$1; shift; convbench run "$@" ${DEVICES:+--devices "$DEVICES"} --device cuda --quick --quiet --out "$out/$folder" || [ $? -eq 1 ]; }
 
 ours=direct,im2col,fft,winograd,implicit
 convbench ceilings
@@ -11,16 +11,25 @@ convbench selftest --out "$out/selftest" || [ $? -eq 1 ]
 for layout in nchw nhwc; do for precision in fp32 tf32 fp16 bf16 fp64; do
   run cudnn yardstick --algorithms cudnn,cudnn-graph --plans 4 --layout $layout --precision $precision
 done; done
-for precision in fp32 tf32 fp16 bf16; do
-  run families yardstick --algorithms $ours,cudnn,cudnn-graph --plans 4 --workspace-limit 64MiB,none --precision $precision
+run families yardstick --algorithms $ours,cudnn,cudnn-graph,torch,jax --plans 4 --workspace-limit 64MiB,none --precision fp32
+for precision in fp16 bf16 tf32; do
+  run families yardstick --algorithms $ours,cudnn,cudnn-graph --plans 4 --precision $precision
 done
-run vgg16 vgg-d --batch 32 --algorithms $ours,cudnn --directions fwd --workspace-limit 64MiB,none
-run implicit16 yardstick --algorithms implicit,cudnn-graph --plans 4 --precision fp16 --layout nhwc
+run implicit16 yardstick --algorithms implicit,cudnn-graph --plans 4 --precision fp16,bf16 --layout nhwc
+for precision in fp32 fp16; do
+  run resnet50 resnet-50 --batch 32 --algorithms $ours,cudnn,cudnn-graph --plans 4 --workspace-limit 64MiB,none --precision $precision
+done
+run vgg16 vgg-d --batch 32 --algorithms $ours,cudnn --workspace-limit 64MiB,none
+run mobilenet mobilenet-v2 --batch 32 --algorithms $ours,cudnn --directions fwd --precision fp32,fp16
+run grids grid-map grid-filter grid-channels grid-batch --algorithms $ours,cudnn --directions fwd
 run one-gpu yardstick --algorithms cudnn --directions fwd,bwd-data
 run two-gpus yardstick --algorithms cudnn --directions fwd,bwd-data --devices 0,1
 run depthwise n64c256h56k256r3p1g256 n32c96h112k96r3p1g96 --algorithms direct,cudnn --directions fwd --precision fp32,fp16 --layout all
 run energy n64c256h28k256r3p1 --algorithms torch --directions fwd --precision fp32,fp16 --energy
 run torch convnet-benchmarks --algorithms torch
+for pair in winograd:WINOGRAD_NONFUSED implicit:IMPLICIT_PRECOMP_GEMM fft:FFT fft:FFT_TILING; do
+  convbench ab ${pair%:*} cudnn/${pair#*:} yardstick --directions all --device cuda --out "$out/ab-${pair#*:}" --format markdown > "$out/ab-${pair#*:}.md" || true
+done
 for tool in memcheck racecheck; do
   for name in direct im2col fft winograd implicit; do
     compute-sanitizer --tool $tool python3 tests/sanitize.py $name > "$out/$tool-$name.log" 2>&1 || true

@@ -238,3 +238,14 @@ def test_show_and_report_read_a_folder(convbench: Command, hostile: Path) -> Non
     assert "=1+1" in convbench("show", hostile, "--view", "all", "--format", "markdown").out
     done = convbench("report", hostile)
     assert done.code == 0 and Path(done.out.strip()).is_file()
+
+
+def test_show_takes_a_folder_as_if_only_some_algorithms_had_been_measured(
+    convbench: Command, suite_file: Path
+) -> None:
+    chosen = ["--directions", "fwd", "--quick", "--out", "kept"]
+    assert convbench("run", suite_file, "--algorithms", "direct,im2col", *chosen).code == 0
+    alone = convbench("show", "kept", "--algorithms", "im2col", "--view", "all", "--format", "markdown")
+    assert alone.code == 0 and "im2col/" in alone.out and "direct/" not in alone.out
+    refused = convbench("show", "kept", "--algorithms", "fft")
+    assert refused.code == 2 and "known: direct, im2col" in refused.err
