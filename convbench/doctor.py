@@ -9,7 +9,8 @@ from convbench import devices, environment, libcudnn, registry
 from convbench.libcudnn_find import MissingError
 from convbench.sizes import format_size
 
-OPTIONAL = {"torch": "pip install 'convbench[torch]'", "cupy": "pip install 'convbench[cuda13]' (or cuda12)"}
+OPTIONAL = {"torch": "pip install 'convbench[torch]'", "jax": "pip install 'convbench[jax]'"}
+OPTIONAL |= {"cupy": "pip install 'convbench[cuda13]' (or cuda12)"}
 OPTIONAL |= {"cudnn": "pip install 'nvidia-cudnn-frontend>=1.26,<1.27' (for cudnn-graph)"}
 
 

@@ -19,7 +19,7 @@ from convbench.errors import UsageError, one_line, unknown
 BUILT_IN = (
     *("direct", "im2col", "fft", "winograd"),
     *("cuda_direct", "cuda_im2col", "cuda_fft", "cuda_winograd", "cuda_implicit"),
-    *("torch", "cudnn", "cudnn_graph"),
+    *("torch", "jax", "cudnn", "cudnn_graph"),
 )
 GROUP = "convbench.algorithms"
 

@@ -18,6 +18,7 @@ from convbench.known import known_failure
 
 ENTRIES = registry.select("cpu")
 NAMES = [entry.name for entry in ENTRIES]
+LIBRARIES = ("torch", "jax")  # optional
 SLACK = 256 * 1024  # NumPy's casting buffers and Python objects
 
 
@@ -26,8 +27,8 @@ def algorithm(name: str) -> Algorithm:
 
 
 def installed(name: str) -> None:
-    if name == "torch":
-        pytest.importorskip("torch")
+    if name in LIBRARIES:
+        pytest.importorskip(name)
 
 
 @pytest.mark.parametrize("layout", list(Layout))
@@ -65,7 +66,7 @@ def test_directions_are_adjoint(name: str, layout: Layout) -> None:
         assert all(finding.failure is None for finding in findings)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "torch"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LIBRARIES])
 @settings(max_examples=25, deadline=None)
 @given(problem=problems(precisions=(Precision.FP32,)))
 def test_directions_are_adjoint_on_any_problem(name: str, problem: Problem) -> None:
@@ -73,7 +74,7 @@ def test_directions_are_adjoint_on_any_problem(name: str, problem: Problem) -> N
     assert all(finding.failure is None for finding in check_adjoint(algorithm(name), forward))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "torch"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LIBRARIES])
 @pytest.mark.parametrize(
     "text", ["n3c24h30w26k40r3p1", "n2c8h20k8r5p2u2", "n2c16h21k16r3p1g4", "n2c8h18k8r3p1g8"]
 )

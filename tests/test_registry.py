@@ -28,7 +28,7 @@ def broken() -> dict[str, str]:
 def test_the_built_in_algorithms_come_first(plug_in: PlugIn) -> None:
     plug_in(aaa=Correct("aaa"))
     names = list(algorithms("cpu"))
-    assert names == ["direct", "im2col", "fft", "winograd", "torch", "aaa"]
+    assert names == ["direct", "im2col", "fft", "winograd", "torch", "jax", "aaa"]
     assert algorithms("cpu")["direct"].origin == "built in"
     assert algorithms("cpu")["aaa"].origin == "aaa.module" and broken() == {}
 
