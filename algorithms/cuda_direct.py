@@ -1,8 +1,9 @@
-"""Direct convolution on CUDA in plain FFMA; forward and backward data need no workspace.
+"""Direct convolution on CUDA in plain FFMA; forward and backward data can do without workspace.
 
-Three paths. Tiles (cuda_direct_gather.cu, cuda_direct_filter.cu): any problem, as a matrix product whose
-operand is never stored. Thin (cuda_direct_thin.cu): few result channels a group, which would waste a tile.
-Strips (cuda_direct_depthwise.cu): depthwise problems, limited by memory.
+Four paths. Tiles (cuda_direct_gather.cu, cuda_direct_filter.cu): any problem, as a matrix product whose
+operand is never stored. Batch (cuda_direct_batch.cu): backward data with images innermost, in a workspace.
+Thin (cuda_direct_thin.cu): few result channels a group, which would waste a tile. Strips
+(cuda_direct_depthwise.cu): depthwise problems, limited by memory.
 `direct.py` is the same convolution on the CPU.
 """
 
@@ -15,6 +16,7 @@ from itertools import product
 
 from convbench.api import Array, Direction, Layout, Plan, Precision, Problem, Variant
 
+from . import cuda_direct_batch as batch
 from . import cuda_direct_depthwise as depthwise
 from . import cuda_direct_filter as filter_gradient
 from . import cuda_direct_gather as gather
@@ -27,16 +29,20 @@ LARGEST_GRID = 2**31 - 1
 
 @dataclass(frozen=True)
 class Choice:
-    """One variant: its launches, what it needs and what it is."""
+    """One variant: its launches (none with images innermost), what it needs and what it is."""
 
     name: str
     launches: tuple[Launch, ...]
     workspace: int
     tile: str
+    batch: batch.Batch | None = None
 
     def variant(self, problem: Problem) -> Variant:
         facts = {"flops": problem.flops, "deterministic": True, "math": "fma", "family": "direct"}
         return Variant(self.name, self.workspace, details={**facts, "tile": self.tile})
+
+    def plan(self, problem: Problem) -> Plan:
+        return batch.BatchPlan(self.batch) if self.batch else DirectPlan(problem, self)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class CudaDirect:
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
         offered = {**choices(problem, variant.workspace_bytes), **choices(problem, None)}
-        return DirectPlan(problem, offered[variant.name])
+        return offered[variant.name].plan(problem)
 
 
 def choices(problem: Problem, limit: int | None) -> Mapping[str, Choice]:
@@ -86,6 +92,9 @@ def _choices(problem: Problem, limit: int | None, clusters: bool) -> Iterator[Ch
             tiles = tiles[:1]
         for tile in tiles:
             yield Choice(tile.name, (tile.launch(),), 0, tile.tile.size)
+        if tiles and batch.serves(problem):
+            for best in batch.batches(problem):
+                yield Choice(best.name, (), best.workspace, best.tile.size, best)
 
 
 def _cut(name: str, parts: int) -> str:
@@ -131,6 +140,7 @@ def sources() -> Iterator[Source]:
         yield filter_gradient.source(problem)
         yield depthwise.source(problem)
         yield thin.source(problem)
+    yield batch.source(Problem.parse("n1c1h1k1r1", direction="bwd-data"))
 
 
 ALGORITHMS = (CudaDirect(),)

@@ -11,13 +11,15 @@ many images as leave the columns in the L2 cache, or one image at a time.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from math import prod
+from math import gcd, prod
 
 from convbench.api import Array, Direction, Plan, Precision, Problem, Variant
 
+from . import cuda_im2col_halves as halves
+from . import cuda_im2col_halves_plan as halves_plan
 from . import gpu, gpu_blas
 from .cuda_im2col_lowering import LARGEST, MOST_IN_GRID, Chunk, Lowering, aligned, source
 from .cuda_im2col_products import parts, products, sum_length
@@ -49,17 +51,27 @@ class CudaIm2col:
 
     def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
         found = chunks(problem) | _fitting(problem, workspace_limit)
-        return [_variant(name, chunk) for name, chunk in found.items()]
+        split = (in_halves(problem) | _fitting_halves(problem, workspace_limit)).items()
+        return [
+            *(_variant(name, chunk) for name, chunk in found.items()),
+            *(halves.Halves(chunk).variant(name) for name, chunk in split),
+        ]
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        known = chunks(problem)
+        known, split = chunks(problem), in_halves(problem)
+        if variant.name in split:
+            return halves_plan.HalvesPlan(split[variant.name])
         if variant.name in known:
             return Im2colPlan(known[variant.name])
-        return Im2colPlan(replace(known["whole"], images=int(variant.name.removeprefix("n"))))
+        number, _, form = variant.name.removeprefix("n").partition("_")
+        if form:
+            return halves_plan.HalvesPlan(replace(_best_halves(split), images=int(number)))
+        return Im2colPlan(replace(known["whole"], images=int(number)))
 
 
 def sources() -> Iterator[Source]:
     yield from dict.fromkeys(source(precision) for precision in Precision)
+    yield from halves_plan.sources()
 
 
 def chunks(problem: Problem) -> dict[str, Chunk]:
@@ -78,18 +90,51 @@ def chunks(problem: Problem) -> dict[str, Chunk]:
     return {"whole": whole} | beside | small | ({"n1": one} if n > 1 else {})
 
 
+def in_halves(problem: Problem) -> dict[str, Chunk]:
+    """The variants on tensor cores: all of the batch, whose columns stream through memory."""
+    if not halves.serves(problem):
+        return {}
+    known = chunks(problem)
+    return {f"{name}_3xfp16": known[name] for name in ("whole", "merged", "gemm") if name in known}
+
+
+def _best_halves(split: Mapping[str, Chunk]) -> Chunk:
+    """What a limit cuts into chunks: of few images one large product is the faster one."""
+    return split.get("merged_3xfp16") or next(iter(split.values()))
+
+
 def _fitting(problem: Problem, limit: int | None) -> dict[str, Chunk]:
     """As many images as a limit allows, if no other variant has as many."""
     known = chunks(problem)
-    whole = known.get("whole")
-    if limit is None or whole is None:
+    if limit is None or "whole" not in known:
         return {}
-    images = range(1, whole.images + 1)
-    most = bisect_right(
-        images, limit - gpu_blas.LARGE_LIBRARY_BYTES, key=lambda n: _bytes(replace(whole, images=n))
-    )
+    most = _most(known["whole"], limit, _bytes)
     taken = {chunk.images for chunk in known.values()}
-    return {} if most == 0 or most in taken else {f"n{most}": replace(whole, images=most)}
+    return {} if most == 0 or most in taken else {f"n{most}": replace(known["whole"], images=most)}
+
+
+def _fitting_halves(problem: Problem, limit: int | None) -> dict[str, Chunk]:
+    split = in_halves(problem)
+    if limit is None or not split:
+        return {}
+    best = _best_halves(split)
+    most = _most(best, limit, lambda chunk: halves.Halves(chunk).workspace)
+    step = halves.UNIT // gcd(best.plane, halves.UNIT)  # pixels in eights: cuBLAS has slow kernels for others
+    most -= most % step if most > step else 0
+    return {f"n{most}_3xfp16": replace(best, images=most)} if 0 < most < best.images else {}
+
+
+def _most(whole: Chunk, limit: int, size: Callable[[Chunk], int]) -> int:
+    """Images that fit; with one more a chunk may take less, where its sums then need fewer parts."""
+    room = limit - gpu_blas.LARGE_LIBRARY_BYTES
+
+    def taken(images: int) -> int:
+        return size(replace(whole, images=images))
+
+    most = bisect_right(range(1, whole.images + 1), room, key=taken)
+    while most and taken(most) > room:
+        most -= 1
+    return most
 
 
 def _variant(name: str, chunk: Chunk) -> Variant:

@@ -40,6 +40,11 @@ class Product:
         self.gemm(*(addresses[name] + offset for name, offset in self.offsets.items()))
 
 
+def shifted(product: Product, bytes_at: Mapping[str, int]) -> Product:
+    """The same on operands that begin so many bytes later."""
+    return replace(product, offsets={n: at + bytes_at.get(n, 0) for n, at in product.offsets.items()})
+
+
 def products(chunk: Chunk, cut: int, accumulates: bool) -> Iterator[Product]:
     """What is multiplied for a chunk. Filter gradients are sums over pixels, in parts of this length."""
     p = chunk.problem
@@ -50,15 +55,15 @@ def products(chunk: Chunk, cut: int, accumulates: bool) -> Iterator[Product]:
     if p.direction is Direction.BWD_FILTER:
         yield from _gradients(chunk, y, columns, cut, accumulates)
     elif p.direction is Direction.FWD and chunk.planes:
-        yield from _batches(chunk, sizes, (outputs, chunk.pixels, chunk.length), w, columns, y)
+        yield from batches(chunk, sizes, (outputs, chunk.pixels, chunk.length), w, columns, y)
     elif p.direction is Direction.FWD:
         turned = replace(w, transposed=True)
-        yield from _batches(chunk, sizes, (chunk.pixels, outputs, chunk.length), columns, turned, y)
+        yield from batches(chunk, sizes, (chunk.pixels, outputs, chunk.length), columns, turned, y)
     elif chunk.planes:
         turned = replace(w, transposed=True)
-        yield from _batches(chunk, sizes, (chunk.length, chunk.pixels, outputs), turned, y, columns)
+        yield from batches(chunk, sizes, (chunk.length, chunk.pixels, outputs), turned, y, columns)
     else:
-        yield from _batches(chunk, sizes, (chunk.pixels, chunk.length, outputs), y, w, columns)
+        yield from batches(chunk, sizes, (chunk.pixels, chunk.length, outputs), y, w, columns)
 
 
 def sum_length(chunk: Chunk) -> int:
@@ -89,10 +94,10 @@ def _gradients(chunk: Chunk, y: Operand, columns: Operand, cut: int, accumulates
     sizes = {"group": p.groups, "matrix": chunk.matrices, "part": whole}
     shape = outputs, chunk.length, cut
     if whole:
-        yield from _batches(chunk, sizes, shape, y, columns, sums, beta=float(accumulates))
+        yield from batches(chunk, sizes, shape, y, columns, sums, beta=float(accumulates))
     if rest:
         last = {**sizes, "part": 1}, (outputs, chunk.length, rest), y, columns, sums
-        yield from _batches(chunk, *last, beta=float(accumulates), part=whole)
+        yield from batches(chunk, *last, beta=float(accumulates), part=whole)
 
 
 def _operand(name: str, chunk: Chunk, matrix: Matrix) -> Operand:
@@ -101,7 +106,7 @@ def _operand(name: str, chunk: Chunk, matrix: Matrix) -> Operand:
     return Operand(name, matrix.leading, {"group": matrix.group, "matrix": matrix.matrix}, size)
 
 
-def _batches(
+def batches(
     chunk: Chunk,
     sizes: Mapping[str, int],
     shape: tuple[int, int, int],

@@ -6,15 +6,18 @@ from math import prod
 
 import numpy as np
 import pytest
-from convbench.algorithms import cuda_im2col, cuda_im2col_products, gpu
-from convbench.algorithms.cuda_im2col import CudaIm2col, chunks
+from convbench.algorithms import cuda_im2col, cuda_im2col_halves, cuda_im2col_products, gpu
+from convbench.algorithms.cuda_im2col import CudaIm2col, chunks, in_halves
+from convbench.algorithms.cuda_im2col_halves import Halves
 from convbench.algorithms.gpu_blas import LARGE_LIBRARY_BYTES
 from emulator import Emulated, failures
 from emulator.blas import FakeCublas
 
-from convbench import conformance
+from convbench import accuracy, conformance
 from convbench.api import Direction, Layout, Precision, Problem
 from convbench.conformance import check_adjoint, check_taps, questions, solve
+from convbench.reference import reference
+from convbench.verify import norm
 
 pytest_plugins = ("emulator.plugin",)
 pytestmark = pytest.mark.usefixtures("emulated")
@@ -119,12 +122,103 @@ def test_a_limit_is_used_up(layout: Layout, direction: Direction) -> None:
     algorithm = CudaIm2col()
     sizes = {variant.name: variant.workspace_bytes for variant in algorithm.variants(problem, None)}
     limit = (2 * sizes["n1"] + sizes["whole"]) // 2
-    (extra,) = [v for v in algorithm.variants(problem, limit + LARGE_LIBRARY_BYTES) if v.name not in sizes]
+    offered = algorithm.variants(problem, limit + LARGE_LIBRARY_BYTES)
+    (extra,) = [v for v in offered if v.name not in sizes and "3x" not in v.name]
     assert sizes["n1"] < extra.workspace_bytes <= limit
     assert extra.workspace_bytes > limit / 2
     a, b = questions(problem).dense.operands
     out = solve(Emulated(algorithm), problem, extra, a, b)
     np.testing.assert_allclose(out, questions(problem).dense.answer, rtol=1e-3, atol=1e-4)
+
+
+# ---- halves ------------------------------------------------------------------------------------------------
+
+# Channels that fill no step, groups, filters that fill no eight, pixels that fill no four.
+SPLIT = ("n3c17h6w7k9r3p1", "n4c34h5k6r2g2", "n2c5h8w4k8r3u2d2p2flip", "n3c40h5k33r1", "n2c70h4k3r1p1")
+
+
+@pytest.fixture
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_im2col_halves, "LONGEST_SUM", 16)
+    monkeypatch.setattr(cuda_im2col_halves, "ENOUGH_TILES", 4)
+
+
+@pytest.mark.usefixtures("short_steps")
+@layouts
+@every("text", SPLIT)
+def test_reductions_are_cut_into_parts_and_steps(text: str, layout: Layout) -> None:
+    problem = Problem.parse(text, layout=layout)
+    assert all(Halves(chunk).pieces > 1 for chunk in in_halves(problem).values())
+    assert not failures(CudaIm2col(), problem)
+
+
+@pytest.mark.usefixtures("short_steps")
+@layouts
+def test_short_steps_make_several_of_both(layout: Layout) -> None:
+    """The limits above do what they are for."""
+    problems = [Problem.parse(text, layout=layout) for text in SPLIT]
+    cuts = [Halves(chunk).cut for problem in problems for chunk in in_halves(problem).values()]
+    assert any(parts > 1 and steps > 1 for parts, steps, _ in cuts)
+    assert any(parts == 1 and steps > 1 for parts, steps, _ in cuts) or layout is Layout.NHWC
+
+
+@layouts
+@every("steeper", ["x", "w", "both", "opposite"])
+def test_channels_that_differ_by_much_stay_accurate(layout: Layout, steeper: str) -> None:
+    """By a factor of 2^16, either way."""
+    problem = Problem.parse("n2c33h6k8r3p1", layout=layout)
+    x, w = questions(problem).dense.operands
+    slope = 2.0 ** np.linspace(-16, 0, 33)
+    channels = (slice(None), None, None) if layout is Layout.NCHW else (slice(None),)
+    of_x = {"x": slope, "w": 1 + 0 * slope, "both": slope, "opposite": slope}[steeper]
+    of_w = {"x": 1 + 0 * slope, "w": slope, "both": slope, "opposite": 1 / slope}[steeper]
+    x, w = (x * of_x[channels]).astype(np.float32), (w * of_w[channels]).astype(np.float32)
+    algorithm, exact = Emulated(CudaIm2col()), reference(problem, x, w)
+    for variant in algorithm.variants(problem, None):
+        error = solve(algorithm, problem, variant, x, w) - exact
+        assert norm(error) < accuracy.BARS["S"] / 4 * norm(exact), variant.name
+
+
+@layouts
+@every("factor", [1e-30, 1e30])
+def test_sizes_beyond_fp16_are_scaled(layout: Layout, factor: float) -> None:
+    problem = Problem.parse("n2c5h6k8r3p1", layout=layout)
+    x, w = questions(problem).dense.operands
+    x, w = (x * factor).astype(np.float32), (w / factor).astype(np.float32)
+    algorithm, exact = Emulated(CudaIm2col()), reference(problem, x, w)
+    for variant in algorithm.variants(problem, None):
+        error = solve(algorithm, problem, variant, x, w) - exact
+        assert norm(error) < accuracy.BARS["S"] / 4 * norm(exact), variant.name
+
+
+def test_halves_are_offered_where_they_are_of_use() -> None:
+    def names(text: str, **how: str) -> list[str]:
+        return [v.name for v in CudaIm2col().variants(Problem.parse(text, **how), None) if "3x" in v.name]
+
+    assert names("n8c64h14k64r3p1") == ["whole_3xfp16", "merged_3xfp16"]
+    assert names("n8c64h14k64r3p1", layout="nhwc") == ["whole_3xfp16"]
+    assert not names("n8c64h14k64r3p1", precision="tf32") + names("n8c64h14k64r3p1", direction="bwd-data")
+    assert not names("n1c1h40k1r33")  # a step cannot cut a filter
+
+
+@layouts
+def test_halves_use_a_limit_up(layout: Layout) -> None:
+    problem = Problem.parse("n7c16h12k8r3p1", layout=layout)
+    algorithm = CudaIm2col()
+    sizes = {v.name: v.workspace_bytes for v in algorithm.variants(problem, None) if "3x" in v.name}
+    limit = min(sizes.values()) // 2
+    offered = algorithm.variants(problem, limit + LARGE_LIBRARY_BYTES)
+    (extra,) = [v for v in offered if "3x" in v.name and v.name not in sizes]
+    assert limit / 2 < extra.workspace_bytes <= limit
+    a, b = questions(problem).dense.operands
+    out = solve(Emulated(algorithm), problem, extra, a, b)
+    np.testing.assert_allclose(out, questions(problem).dense.answer, rtol=1e-3, atol=1e-4)
+
+
+def test_columns_in_halves_take_no_more_than_in_fp32() -> None:
+    problem = Problem.parse("n64c64h56k64r3p1")
+    chunk = in_halves(problem)["merged_3xfp16"]
+    assert Halves(chunk).blocks["columns"] == chunk.blocks()["columns"]
 
 
 @layouts
