@@ -5,8 +5,9 @@
 The mathematics is that of `fft.py`, geometry included: overlap-save, a stride as phases. A single kernel
 gathers tiles of 16 to 128 points, transforms them and stores one matrix a frequency, another does it back;
 `whole` transforms images in their own size by cuFFT. Transforms are fp32 (fp64 for fp64); `math` tells the
-arithmetic of the products. Tensor cores get spectra in fp16, scaled by powers of two that the largest
-operands allow; `3xfp16` keeps fp32's digits as long as channels differ by less than 2^16 in size.
+arithmetic of the products. For `fp16` spectra are stored as such, scaled by powers of two that the largest
+operands allow. `3xfp16` has spectra in fp32 and splits them on the way to tensor cores; fp32's digits are
+kept as long as channels differ by less than 2^16 in size.
 """
 
 from __future__ import annotations
@@ -92,11 +93,11 @@ def _chunk_within(whole: Spectral, limit: int) -> Spectral | None:
 
 
 def _flops(form: Spectral) -> int:
-    return (3 if form.halves == 2 else 1) * 8 * form.spectrum * form.whole[1].tiles * form.filters
+    return (3 if form.math == "3xfp16" else 1) * 8 * form.spectrum * form.whole[1].tiles * form.filters
 
 
 def _library(form: Spectral) -> int:
-    return 0 if by_threads(form.problem) else LIBRARY_BYTES
+    return 0 if by_threads(form.problem) or form.apart or form.math == "3xfp16" else LIBRARY_BYTES
 
 
 def variant(form: Spectral) -> Variant:

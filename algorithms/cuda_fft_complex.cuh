@@ -27,10 +27,9 @@ __device__ constexpr Complex minus_i(Complex a) { return {a.y, -a.x}; }
 // times both rows those of their complex product with w. Where both factors are plain, the result has twin
 // rows: u = re(a) b and v = im(a) b, so that conj(a) b = u - i v. Where there are no twins, `twin` is 0.
 //
-// Spectra in fp16 are scaled by a power of two. `high` is where they are; where three products of halves
-// stand for one of fp32, what rounding left over is at `low`, and the high half once more at `again`.
+// Spectra in fp16 are scaled by a power of two.
 struct Matrix {
-    long long row, twin, high, low, again;
+    long long row, twin;
     int frequency, columns, sign;
     int bits, other_bits; // log2 of the largest spectrum of numbers up to 1: of this tensor, and of the other
 };
@@ -39,8 +38,14 @@ __device__ __forceinline__ long long offset(const Matrix &matrix, int lane) {
     return lane / matrix.columns * matrix.row + lane % matrix.columns;
 }
 
-__device__ __forceinline__ long long plane(const Matrix &matrix, int frequency) {
-    return frequency * (long long)matrix.frequency;
+// A number's place at a frequency; one multiplication and addition in bytes. Lanes that are APART have
+// frequencies side by side.
+template <class T> __device__ __forceinline__ T *plane(T *at, const Matrix &matrix, int frequency) {
+#if APART
+    return at + frequency;
+#else
+    return (T *)((char *)at + frequency * int(sizeof(T)) * (long long)matrix.frequency);
+#endif
 }
 
 // ---- numbers as they are stored ---------------------------------------------------------------------------
@@ -49,26 +54,31 @@ __device__ __forceinline__ long long plane(const Matrix &matrix, int frequency) 
 struct Single {
     static constexpr bool twins = false;
     Complex *at;
-    __device__ Single(Complex *to, const Matrix &) : at(to) {}
-    __device__ __forceinline__ void store(long long offset, Complex value) const { at[offset] = value; }
+    __device__ Single(Complex *to) : at(to) {}
+    __device__ __forceinline__ void store(const Matrix &matrix, int frequency, long long twin,
+                                          Complex value) const {
+        plane(at, matrix, frequency)[twin] = value;
+    }
 };
 
 template <bool TWIN, class Target>
-__device__ __forceinline__ void put(const Target &to, const Matrix &matrix, long long offset, Complex value) {
+__device__ __forceinline__ void put(const Target &to, const Matrix &matrix, int frequency, Complex value) {
     value.y *= Real(matrix.sign);
-    to.store(offset, value);
+    to.store(matrix, frequency, 0, value);
     if (TWIN && (Target::twins || matrix.twin))
-        to.store(offset + matrix.twin, times_i(value));
+        to.store(matrix, frequency, matrix.twin, times_i(value));
 }
 
 template <bool TWIN>
-__device__ __forceinline__ Complex get(const Complex *from, const Matrix &matrix) {
+__device__ __forceinline__ Complex get(const Complex *from, const Matrix &matrix, int frequency) {
+    from = plane(from, matrix, frequency);
     return TWIN && matrix.twin ? *from + minus_i(from[matrix.twin]) : *from;
 }
 
 // The power of two that brings numbers below 2^bits * peak into fp16, to 2^15 at most; its inverse is no
 // subnormal.
-__device__ __forceinline__ float power(unsigned peak, int bits) {
-    const int exponent = 15 - bits - (int(peak >> 23) - 126);
-    return __int_as_float(min(max(exponent, -126), 126) + 127 << 23);
+__device__ __forceinline__ int exponent(unsigned peak, int bits) {
+    return min(max(15 - bits - (int(peak >> 23) - 126), -126), 126);
 }
+__device__ __forceinline__ float two_to(int exponent) { return __int_as_float(exponent + 127 << 23); }
+__device__ __forceinline__ float power(unsigned peak, int bits) { return two_to(exponent(peak, bits)); }

@@ -18,6 +18,7 @@ LARGEST_TILE = 64  # of an image that is cut; 128 points write half sectors, whi
 CACHED = 25 << 20  # bytes of spectra that stay in the L2 cache between kernels: half of it
 MOST_CHUNKS, MOST_WHOLE_CHUNKS = 64, 16  # each is three launches; where cuFFT transforms, many more
 FEW = 16  # channels of a group below which a matrix product is not worth its launch
+VERY_FEW = 8  # channels of x or y up to which products do next to nothing beside reading and writing
 
 # Arithmetic of the products that keeps a precision's class, the usual one first.
 MATHS = {
@@ -37,7 +38,7 @@ class Spectral(Form):
     fma      fp32 or fp64
     tf32     factors rounded to TF32
     fp16     factors in scaled fp16, which has as many digits
-    3xfp16   three products of scaled fp16 for one of fp32: its accuracy from tensor cores
+    3xfp16   three products of scaled fp16 for one of fp32, split on the way: its accuracy from tensor cores
     """
 
     math: str
@@ -53,22 +54,26 @@ class Spectral(Form):
         return 1 / prod(self.sizes)
 
     @property
-    def halves(self) -> int:
-        """Of how many fp16 numbers a factor consists: none, one, or a high and a low half."""
-        return {"fp16": 1, "3xfp16": 2}.get(self.math, 0)
+    def halves(self) -> bool:
+        """Whether factors are stored in fp16."""
+        return self.math == "fp16"
 
     @property
     def arithmetic(self) -> str:
         """The precision that the factors of the products have."""
-        if self.halves:
+        if self.math in ("fp16", "3xfp16"):
             return "fp16"
         return self.math if self.math == "tf32" else f"fp{4 * self.complex.itemsize}"
 
     @property
     def depths(self) -> Pair:
         """Columns of x and of y that belong to one group."""
-        p = self.problem
-        return self.filters // p.k, p.k // p.groups
+        return depths(self.problem)
+
+    @property
+    def apart(self) -> bool:
+        """Whether the frequencies of a lane are neighbours, not the lanes of a frequency."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,11 @@ class Square(Spectral):
 
     @property
     def spectrum(self) -> int:
-        return self.tile**2 // 2 + 2
+        return self.tile**2 // 2 + (4 if self.apart else 2)  # apart, lanes begin where sectors of memory do
+
+    @property
+    def apart(self) -> bool:
+        return has_few_channels(self.problem)
 
     @property
     def scale(self) -> float:
@@ -99,13 +108,23 @@ class Whole(Spectral):
     tile: int = 0
 
 
+def depths(problem: Problem) -> Pair:
+    """Columns of x and of y that belong to one group."""
+    return problem.c // problem.groups * prod(problem.stride), problem.k // problem.groups
+
+
+def has_few_channels(problem: Problem) -> bool:
+    """Whether x or y has so few channels that products are element by element."""
+    return problem.groups == 1 and min(depths(problem)) <= VERY_FEW
+
+
 def by_threads(problem: Problem) -> bool:
     """Whether groups are so small that threads multiply them, not matrix products."""
     return problem.groups > 1 and min(problem.c, problem.k) // problem.groups < FEW
 
 
 def sizes(precision: Precision, threads: bool) -> tuple[int, ...]:
-    """Tiles that there are kernels for; fp32 spectra of 16-bit tensors are for small groups alone."""
+    """Tiles that there are kernels for; small groups of 16-bit tensors are rare."""
     few = precision is Precision.FP64 or (threads and precision.itemsize == 2)
     return SMALL_SIZES if few else SIZES
 
@@ -140,10 +159,15 @@ def name_of(form: Spectral) -> str:
 
 
 def _maths(problem: Problem) -> tuple[str, ...]:
-    if by_threads(problem):
+    if by_threads(problem) or has_few_channels(problem):
         return ("fma",)
     maths = MATHS[problem.precision]
-    return maths if problem.groups == 1 else maths[:1]
+    return maths if problem.groups == 1 and _are_pairs(problem) else maths[:1]
+
+
+def _are_pairs(problem: Problem) -> bool:
+    """Whether numbers can be moved by twos, as splitting kernels do."""
+    return problem.precision is not Precision.FP32 or all(depth % 2 == 0 for depth in depths(problem))
 
 
 def _squares(problem: Problem, least: int = 2) -> Iterator[Spectral]:

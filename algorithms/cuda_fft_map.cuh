@@ -52,10 +52,10 @@ __device__ __forceinline__ bool is_inside(const Span &at, int i) {
 }
 
 // Whether point i of a row or column is a pixel, and which. Pixels `spread` apart are taps of a filter: their
-// positions are far below 2^20, where this division is exact.
+// positions are far below 2^20, where this division, by means of the inverse, is exact.
 template <bool TAPS>
-__device__ __forceinline__ bool is_pixel(const Axis &axis, const Span &at, int i, int &index) {
+__device__ __forceinline__ bool is_pixel(const Axis &axis, const Span &at, int i, int &index, float inverse) {
     const int position = at.position + i * axis.parts;
-    index = TAPS ? int((position + 0.5f) * (1.0f / axis.spread)) : position;
+    index = TAPS ? int((position + 0.5f) * inverse) : position;
     return is_inside(at, i) && (!TAPS || index * axis.spread == position);
 }

@@ -1,4 +1,4 @@
-"""Products of spectra: a matrix product for every frequency and group, or threads where groups are small."""
+"""Products of spectra: a matrix product for every frequency and group, or threads where channels are few."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from convbench.dtypes import compute_dtype
 
 from .cuda_fft_form import Spectral, by_threads
 from .cuda_fft_spectra import PRODUCTS, Spectra, spectra
+from .cuda_fft_split import apart_source, multiply_apart, multiply_split, split_source
 from .gpu import C_SUMS, Source, by_value
 from .gpu_blas import Gemm, prepare
 
@@ -25,7 +26,10 @@ Products = Callable[[Mapping[str, int]], None]
 
 def sources() -> Iterator[Source]:
     """Every compilation there is."""
-    yield from (source(precision) for precision in (Precision.FP32, Precision.FP64))
+    for precision in (Precision.FP32, Precision.FP64):
+        yield source(precision)
+        yield apart_source(precision)
+    yield from (split_source(direction, hopper) for direction in Direction for hopper in (True, False))
 
 
 def source(precision: Precision) -> Source:
@@ -36,6 +40,10 @@ def products(form: Spectral, tiles: int, add: bool) -> Products:
     """All products of so many tiles; `add` keeps what the result of backward-filter holds already."""
     if by_threads(form.problem):
         return _by_threads(form, tiles, add)
+    if form.apart:
+        return multiply_apart(form, tiles, add)
+    if form.math == "3xfp16":
+        return multiply_split(form, tiles, add)
     prepare()
     calls = list(_calls(form, tiles, add))
 
@@ -82,10 +90,9 @@ class Operand:
     matrix: int
     spectra: Spectra
 
-    def at(self, row: int, copy: int) -> int:
-        """Bytes to a row of one of the copies."""
-        elements = row * self.row + copy * self.spectra.copy * self.spectra.unit
-        return self.start + elements * self.spectra.itemsize
+    def at(self, row: int) -> int:
+        """Bytes to a row."""
+        return self.start + row * self.row * self.spectra.itemsize
 
 
 @dataclass(frozen=True)
@@ -103,29 +110,24 @@ def _calls(form: Spectral, tiles: int, add: bool) -> Iterator[Call]:
         if p.direction is Direction.BWD_FILTER:
             yield from _sums(form, tiles, add, a, b, c)
             continue
-        depth = a.spectra.unit * a.spectra.columns * a.spectra.copies
+        depth = a.spectra.unit * a.spectra.columns
         gemm = _gemm(form, tiles, depth, (a, b, c), transpose_b=p.direction is Direction.FWD)
         yield Call(gemm, tuple((operand.name, operand.start) for operand in (a, b, c)))
 
 
 def _sums(form: Spectral, tiles: int, add: bool, y: Operand, x: Operand, w: Operand) -> Iterator[Call]:
-    """Backward-filter sums over tiles, in parts, and over products of halves, the small ones first."""
+    """Backward-filter sums over tiles, in parts."""
     longest = LONGEST_HALVES if form.halves else LONGEST
-    copies = ((1, 0), (0, 1), (0, 0)) if y.spectra.copies > 1 else ((0, 0),)
     for first in range(0, tiles, longest):
-        for of_y, of_x in copies:
-            count = min(longest, tiles - first)
-            gemm = _gemm(
-                form, y.spectra.unit * y.spectra.columns, count, (y, x, w), transpose_a=True, add=add
-            )
-            starts = (y.name, y.at(first, of_y)), (x.name, x.at(first, of_x)), (w.name, w.start)
-            yield Call(gemm, starts)
-            add = True
+        count = min(longest, tiles - first)
+        gemm = _gemm(form, y.spectra.unit * y.spectra.columns, count, (y, x, w), transpose_a=True, add=add)
+        yield Call(gemm, ((y.name, y.at(first)), (x.name, x.at(first)), (w.name, w.start)))
+        add = True
 
 
 def _operand(form: Spectral, name: str, stored: Spectra, group: int) -> Operand:
     rows = form.depths[1] if name == "w" else 1
-    row = stored.unit * stored.twin if name == "w" else form.problem.groups * stored.unit * stored.row
+    row = stored.unit * stored.columns if name == "w" else form.problem.groups * stored.unit * stored.row
     start = group * rows * stored.row * stored.unit * stored.itemsize
     return Operand(name, start, row, stored.unit * stored.frequency, stored)
 

@@ -33,7 +33,7 @@ class Matrix(ctypes.Structure):
     """struct Matrix of cuda_fft_complex.cuh"""
 
     _fields_ = [
-        *((name, ctypes.c_longlong) for name in ("row", "twin", "high", "low", "again")),
+        *((name, ctypes.c_longlong) for name in ("row", "twin")),
         *((name, ctypes.c_int) for name in ("frequency", "columns", "sign", "bits", "other_bits")),
     ]
 
@@ -42,17 +42,15 @@ class Matrix(ctypes.Structure):
 class Spectra:
     """One matrix a frequency of `number`s, `unit` of which make a complex one.
 
-    A row has the channels of one group; rows are output channels, or tiles and groups. Halves may come in
-    `copies`: side by side or, where products sum over rows, `behind` each other.
+    A row has the channels of one group; rows are output channels, or tiles and groups. Spectra that are
+    `apart` have that many frequencies one behind the other, lane by lane.
     """
 
     number: Number
     unit: int
     rows: int
     columns: int
-    copies: int = 1
-    behind: bool = False
-    low_first: bool = False
+    apart: int = 0
     twins: bool = False
     sign: int = 1
     bits: tuple[int, int] = (0, 0)
@@ -67,57 +65,46 @@ class Spectra:
         return self.frequency * self.unit * self.itemsize
 
     @property
-    def twin(self) -> int:
-        """From a row to its twin, in complex numbers as all strides."""
-        return self.columns * (1 if self.behind else self.copies)
-
-    @property
     def row(self) -> int:
-        return self.twin * (1 + self.twins)
-
-    @property
-    def copy(self) -> int:
-        return self.rows * self.row if self.behind else self.columns
+        """From a row to the next, in complex numbers as all strides; a twin comes between them."""
+        return self.columns * (1 + self.twins)
 
     @property
     def frequency(self) -> int:
-        return self.rows * self.columns * self.copies * (1 + self.twins)
+        return self.rows * self.row
 
     @property
     def matrix(self) -> Matrix:
-        high = self.copy * self.low_first
-        low = self.copy - high if self.copies > 1 else high
-        again = 2 * self.copy if self.copies > 2 else high
-        twin = self.twin if self.twins else 0
-        sizes = self.frequency, self.columns
-        return Matrix(self.row, twin, high, low, again, *sizes, self.sign, *self.bits)
+        """As the transforms see it; lanes that are apart are a matrix of one column."""
+        if self.apart:
+            return Matrix(self.apart, 0, 1, 1, self.sign, *self.bits)
+        twin = self.columns if self.twins else 0
+        return Matrix(self.row, twin, self.frequency, self.columns, self.sign, *self.bits)
 
 
 def spectra(form: Spectral, tiles: int) -> dict[str, Spectra]:
     """Those of x, w and y for so many tiles of a channel.
 
-    cuBLAS has complex products in fp32; all others are real ones of twice the size. For three products of
-    halves in one the factors are [low, high, high] and [high, low, high].
+    cuBLAS has complex products in fp32, and so have we; all others are real ones of twice the size.
     """
     p, (c, k) = form.problem, form.depths
-    first, second, result = PRODUCTS[p.direction]
-    sums_rows = p.direction is Direction.BWD_FILTER
+    result = PRODUCTS[p.direction][2]
     bits = _bits(form)
     a, b = (bits[name] for name in GIVEN[p.direction])
-    number: Number = "float64" if _is_double(p) else "complex64" if form.math == "fma" else "float32"
+    number: Number = (
+        "float64" if _is_double(p) else "float32" if form.math in ("tf32", "fp16") else "complex64"
+    )
     unit = 1 if number == "complex64" else 2
-    itself = unit == 1 or by_threads(p)  # products are complex ones
+    itself = unit == 1 or by_threads(p) or form.apart  # products are complex ones
 
     def stored(name: str, rows: int, columns: int) -> Spectra:
-        factor, split = name != result, form.halves == 2 and name != result
+        factor = name != result
         return Spectra(
             number="float16" if form.halves and factor else number,
             unit=unit,
             rows=rows,
             columns=columns,
-            copies=(2 if sums_rows else 3) if split else 1,
-            behind=split and (sums_rows or (form.backward and name == second)),
-            low_first=split and name == first and not sums_rows,
+            apart=form.spectrum if form.apart else 0,
             twins=name == "w" and not itself,
             sign=-1 if itself and name == CONJUGATE[p.direction] else 1,
             bits=(bits[name], 0) if factor else (a, b),

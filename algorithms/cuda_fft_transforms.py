@@ -16,7 +16,11 @@ from .gpu import C_TYPES, Source
 
 FUNCTIONS = ("tiles_to_spectra", "taps_to_spectra", "spectra_to_tiles", "spectra_to_taps")
 WHOLE_FUNCTIONS = ("pad", "crop", "to_matrices", "to_spectra")
-LANES = {16: 32, 32: 16, 64: 8, 128: 2}  # that a block transforms, in single precision
+# Lanes that a block transforms, in single precision; where it writes spectra; where not lanes are neighbours
+# but frequencies.
+LANES = {16: 16, 32: 16, 64: 8, 128: 2}
+LANES_WRITTEN = {16: 16, 32: 8, 64: 4, 128: 2}
+LANES_APART = {16: 16, 32: 8, 64: 4, 128: 1}
 SIDE, DEPTH = 32, 8  # lanes and points that a block moves, and its threads
 PEAK_BLOCKS, PEAK_THREADS = 1056, 256  # eight a multiprocessor
 
@@ -49,36 +53,45 @@ def sources() -> Iterator[Source]:
     for precision in (Precision.FP64, Precision.FP32, Precision.FP16, Precision.BF16):
         yield whole_source(precision)
         for tile in sizes(precision, threads=True):
-            yield tile_source(precision, tile, halves=0)
+            yield tile_source(precision, tile)
+        for tile in sizes(precision, threads=False):
+            yield tile_source(precision, tile, apart=True)
     for precision in (Precision.FP32, Precision.FP16, Precision.BF16):
         yield peak_source(precision)
         for tile in sizes(precision, threads=False):
-            yield tile_source(precision, tile, halves=1)
-            if precision is Precision.FP32:
-                yield tile_source(precision, tile, halves=2)
+            yield tile_source(precision, tile, halves=True)
 
 
 # ---- square tiles ------------------------------------------------------------------------------------------
 
 
-def tile_source(precision: Precision, tile: int, halves: int) -> Source:
-    defines = ("ELEMENT", C_TYPES[precision]), ("TILE", tile), ("LANES", _lanes(precision, tile))
-    return Source("cuda_fft_tiles.cu", FUNCTIONS, (*defines, ("HALVES", halves)))
+def tile_source(precision: Precision, tile: int, halves: bool = False, apart: bool = False) -> Source:
+    lanes = _lanes(precision, tile, halves, apart)
+    defines: tuple[tuple[str, str | int], ...] = (
+        *(("ELEMENT", C_TYPES[precision]), ("TILE", tile)),
+        *zip(("FORWARD_LANES", "INVERSE_LANES"), lanes, strict=True),
+        *(("HALVES", int(halves)), ("APART", int(apart))),
+    )
+    return Source("cuda_fft_tiles.cu", FUNCTIONS, defines)
 
 
 def peak_source(precision: Precision) -> Source:
     return Source("cuda_fft_peak.cu", ("peak",), (("ELEMENT", C_TYPES[precision]),))
 
 
-def _lanes(precision: Precision, tile: int) -> int:
-    return LANES[tile] * 4 // compute_dtype(precision).itemsize
+def _lanes(precision: Precision, tile: int, halves: bool, apart: bool) -> tuple[int, int]:
+    """Forward, where spectra are written, and back."""
+    forward, inverse = LANES if halves else LANES_WRITTEN, LANES
+    if apart:
+        forward = inverse = LANES_APART
+    size = compute_dtype(precision).itemsize
+    return forward[tile] * 4 // size, inverse[tile] * 4 // size
 
 
-def shared_bytes(precision: Precision, tile: int) -> int:
-    """What the exchange takes; its strides are those of the .cu."""
-    lanes = _lanes(precision, tile)
-    row = tile * (lanes + 1) + (lanes if lanes < 16 else 0)
-    return tile // 2 * row * 2 * compute_dtype(precision).itemsize
+def shared_bytes(precision: Precision, tile: int, lanes: int) -> int:
+    """What the exchange of so many lanes takes; its strides are those of the .cu."""
+    lane = -(-tile // 2 * (tile + 1) // 16) * 16 + max(1, 16 // lanes)
+    return lanes * lane * 2 * compute_dtype(precision).itemsize
 
 
 def refusal(form: Spectral) -> str:
@@ -88,7 +101,8 @@ def refusal(form: Spectral) -> str:
     import cupy
 
     runtime = cupy.cuda.runtime
-    need = shared_bytes(form.problem.precision, form.tile)
+    precision = form.problem.precision
+    need = shared_bytes(precision, form.tile, max(_lanes(precision, form.tile, form.halves, form.apart)))
     have = runtime.getDeviceProperties(runtime.getDevice())["sharedMemPerBlockOptin"]
     if need <= have:
         return ""
@@ -100,25 +114,27 @@ class Squares:
 
     def __init__(self, form: Spectral) -> None:
         precision = form.problem.precision
-        self._kernels = tile_source(precision, form.tile, form.halves).load()
-        self._lanes = _lanes(precision, form.tile)
-        self._threads = self._lanes * form.tile
-        self._shared = shared_bytes(precision, form.tile)
+        self._kernels = tile_source(precision, form.tile, form.halves, form.apart).load()
+        self._tile = form.tile
+        self._lanes = _lanes(precision, form.tile, form.halves, form.apart)
+        self._shared = [shared_bytes(precision, form.tile, lanes) for lanes in self._lanes]
         for kernel in self._kernels.values():
-            kernel.allow_shared(self._shared)
+            kernel.allow_shared(max(self._shared))
 
     def forward(self, image: Array, spectra: int, lanes: Lanes, at: Mapping[str, int]) -> None:
         peak = at["peaks"] + 4 * lanes.peak if "peaks" in at else 0
-        self._launch("taps_to_spectra" if lanes.taps else "tiles_to_spectra", image, spectra, lanes, peak)
+        name = "taps_to_spectra" if lanes.taps else "tiles_to_spectra"
+        self._launch(name, False, image, spectra, lanes, peak)
 
     def inverse(self, image: Array, spectra: int, lanes: Lanes, at: Mapping[str, int]) -> None:
         name = "spectra_to_taps" if lanes.taps else "spectra_to_tiles"
-        self._launch(name, image, spectra, lanes, at.get("peaks", 0))
+        self._launch(name, True, image, spectra, lanes, at.get("peaks", 0))
 
-    def _launch(self, name: str, image: Array, spectra: int, lanes: Lanes, peaks: int) -> None:
+    def _launch(self, name: str, inverse: bool, image: Array, spectra: int, lanes: Lanes, peaks: int) -> None:
+        at_once = self._lanes[inverse]
         self._kernels[name](
-            -(-lanes.count // self._lanes), self._threads,
-            image, spectra, lanes.count, lanes.map, lanes.matrix, peaks, shared=self._shared,
+            -(-lanes.count // at_once), at_once * self._tile,
+            image, spectra, lanes.count, lanes.map, lanes.matrix, peaks, shared=self._shared[inverse],
         )  # fmt: skip
 
 

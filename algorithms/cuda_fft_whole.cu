@@ -26,8 +26,8 @@ __device__ Place block_place(const Map &map, int first, int lanes) {
 __device__ __forceinline__ bool find(const Map &map, const Place &at, int point, int width,
                                      long long &where) {
     int row, col;
-    const bool found = is_pixel<true>(map.rows, at.rows, point / width, row) &
-                       is_pixel<true>(map.cols, at.cols, point % width, col);
+    const bool found = is_pixel<true>(map.rows, at.rows, point / width, row, 1.0f / map.rows.spread) &
+                       is_pixel<true>(map.cols, at.cols, point % width, col, 1.0f / map.cols.spread);
     where = at.base + row * (long long)map.rows.stride + col * (long long)map.cols.stride;
     return found;
 }
@@ -92,15 +92,14 @@ __device__ __forceinline__ void transpose(Complex *spectra, Complex *matrices, i
         }
     };
     const auto load = [&](int lane, int frequency, Complex &value) {
-        value = BACK ? get<true>(matrices + offset(matrix, first + lane) + plane(matrix, frequency), matrix)
+        value = BACK ? get<true>(matrices + offset(matrix, first + lane), matrix, frequency)
                      : spectra[lane * (long long)frequencies + frequency];
     };
     const auto store = [&](int lane, int frequency, Complex &value) {
         if (BACK)
             spectra[lane * (long long)frequencies + frequency] = value;
         else
-            put<true>(Single(matrices + offset(matrix, first + lane), matrix), matrix,
-                      plane(matrix, frequency), value);
+            put<true>(Single(matrices + offset(matrix, first + lane)), matrix, frequency, value);
     };
     each(BACK, load);
     __syncthreads();
