@@ -12,8 +12,8 @@ from .cuda_direct_filter import add_parts
 from .cuda_direct_shape import MULTIPROCESSORS, THREADS, Launch, defines, nhwc, shape_of
 from .gpu import Source, by_value
 
-STRIP, SHORT = 8, 4  # as in cuda_direct_depthwise.cu
-BESIDE = (2, 4)  # neighbouring results of a thread
+STRIP, SHORT, ACROSS, BLOCK = 8, 4, 4, 128  # as in cuda_direct_depthwise.cu
+PACKS = (2, 4, 8)  # neighbouring results of a thread
 MOST_FILTERS = 4  # of one channel; with more, tiles are faster
 LONGEST = 8192  # terms that one thread adds up
 BLOCKS = 8 * MULTIPROCESSORS
@@ -30,14 +30,9 @@ def serves(problem: Problem) -> bool:
 
 def source(problem: Problem) -> Source:
     functions = [f"{kind}_{size}" for kind, sizes in UNROLLED.items() for size in ("any", *sizes)]
-    wide = [
-        f"{kind}_{size}_by{cols}"
-        for kind in ("forward", "backward")
-        for size in UNROLLED[kind]
-        for cols in BESIDE
-    ]
-    known = functions if nhwc(problem) else functions + wide
-    return Source("cuda_direct_depthwise.cu", tuple(known), defines(problem.precision, problem.layout))
+    unrolled = [f"{kind}_{size}" for kind in ("forward", "backward") for size in UNROLLED[kind]]
+    functions += [f"{name}_by{pack}" for name in unrolled for pack in PACKS]
+    return Source("cuda_direct_depthwise.cu", tuple(functions), defines(problem.precision, problem.layout))
 
 
 def function(problem: Problem) -> str:
@@ -49,20 +44,24 @@ def function(problem: Problem) -> str:
     size = f"{p.r}_{p.stride[0]}"
     if not square or several or size not in UNROLLED[kind]:
         return f"{kind}_any"
-    cols = beside(p)
-    return f"{kind}_{size}" + (f"_by{cols}" if cols > 1 else "")
+    pack = packs(p)
+    return f"{kind}_{size}" + (f"_by{pack}" if pack > 1 else "")
 
 
-def beside(problem: Problem) -> int:
-    """Neighbouring results of a thread: where rows are whole packs, and padded by half the filter."""
+def packs(problem: Problem) -> int:
+    """Neighbours in memory that a thread reads and writes at once: columns, in NHWC channels."""
     p = problem
-    half = p.pad[0][0] == p.pad[1][0] == p.r // 2 and p.output == tuple(
-        -(-x // u) for x, u in zip(p.image, p.stride, strict=True)
-    )
-    if nhwc(p) or p.direction is Direction.BWD_FILTER or not half:
+    if p.direction is Direction.BWD_FILTER:
         return 1
-    fitting = (cols for cols in BESIDE if cols * p.precision.itemsize <= 16)
-    return max((cols for cols in fitting if p.image[1] % cols == p.output[1] % cols == 0), default=1)
+    if nhwc(p):
+        whole, most = [p.c], 4 if p.r == 3 and p.precision.itemsize == 2 else 2
+        served = p.k == p.c and (p.image if p.direction is Direction.BWD_DATA else p.output)[1] >= ACROSS
+    else:
+        whole, most = [p.image[1], p.output[1]], 16 // p.precision.itemsize
+        halved = tuple(-(-x // u) for x, u in zip(p.image, p.stride, strict=True))
+        served = p.pad[0][0] == p.pad[1][0] == p.r // 2 and p.output == halved
+    fitting = (pack for pack in PACKS if served and pack <= most and not any(x % pack for x in whole))
+    return max(fitting, default=1)
 
 
 def strips(problem: Problem) -> Launch:
@@ -72,12 +71,15 @@ def strips(problem: Problem) -> Launch:
     size = p.image if backward else p.output
     step = p.stride if backward else (1, 1)
     rows, cols = (-(-length // u) for length, u in zip(size, step, strict=True))
-    down = -(-rows // STRIP)
+    channels, threads, down = p.groups if backward else p.k, THREADS, -(-rows // STRIP)
     name = function(p)
-    cols //= beside(p) if "_by" in name else 1
-    count = p.n * (p.groups if backward else p.k) * down * cols
-    blocks = -(-count // THREADS) * (prod(map(min, p.stride, p.image)) if backward else 1)
-    return Launch(source(p), name, blocks, (by_value(shape_of(p, pixel_tiles=down)), count))
+    if "_by" in name:
+        threads, pack = BLOCK, packs(p)
+        channels, cols = (channels // pack, -(-cols // ACROSS)) if nhwc(p) else (channels, cols // pack)
+    count = p.n * channels * down * cols
+    blocks = -(-count // threads) * (prod(map(min, p.stride, p.image)) if backward else 1)
+    arguments = by_value(shape_of(p, pixel_tiles=down)), count
+    return Launch(source(p), name, blocks, arguments, threads=threads)
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,26 @@
-// The transforms of Winograd's minimal filtering F(m x m, r x r); the products between them are BLAS's.
+// The transforms of Winograd's minimal filtering F(m x m, r x r); the products between them are made
+// elsewhere.
 //
 //   data_tiles       V = B^T d B   of every tile of an image: a x a pixels, a = m + r - 1, m apart
-//   filters          U = G w G^T   of every filter
+//   filters          U = G w G^T   of every filter; _across: with output channels side by side
 //   gradient_tiles   Z = G y G^T   of every m x m tile of dy, which are the filters of backward-filter
-//   inverse_tiles    A^T M A       of the products of every tile, put in its place in the image
+//   inverse_tiles    A^T M A       of the products of every tile, put in its place in the image; _staged: as lines
 //   inverse_filters  A^T M A       of the products of every filter gradient
 //   sum_parts        adds up partial products in a fixed order
-//   *_maxima, peak, scales         powers of two that bring both operands into the range of fp16
+//   *_maxima, peak, scales, balance  powers of two that bring both operands into the range of fp16
 //
 // Mapping  One thread transforms one tile of one channel in registers. Neighbours lie along tiles in NCHW and
 //          along channels in NHWC, as do operands in memory: a warp reads and writes them in whole lines.
 // Memory   An operand is [point][part][group] matrices of channels x tiles, in either order; see Operand.
 // Macros   ELEMENT, STEP (m), TAPS (r), POINTS (the finite ones).
 
-#include "cuda_winograd_tiles.cuh"
+#include "cuda_winograd_scales.cuh"
+
+template <int WIDE, class Pixels>
+__device__ __forceinline__ void read(const Pixels &window, float *d) {
+#pragma unroll
+    for (int i = 0; i < WIDE; ++i) window.line(i, d + i * WIDE);
+}
 
 template <class X>
 __device__ __forceinline__ void transform_tiles(const ELEMENT *image, const Tiles &tiles, void *out,
@@ -23,10 +30,11 @@ __device__ __forceinline__ void transform_tiles(const ELEMENT *image, const Tile
     if (fast() >= wide) return;
     for (int other = slow(); other < high; other += slow_step()) {
         const int channel = last ? fast() : other, tile = last ? other : fast();
-        const Window<X::cols> window(image, tiles, channel, tile);
         float d[X::cols * X::cols];
-#pragma unroll
-        for (int i = 0; i < X::cols; ++i) window.line(i, d + i * X::cols);
+        if (tiles.vector > 1)
+            read<X::cols>(PairedWindow<X::cols>(image, tiles, channel, tile), d);
+        else
+            read<X::cols>(Window<X::cols>(image, tiles, channel, tile), d);
         const float scale = scales ? scales[by_tile ? tile : channel] : 1.0f;
         transform<X>(d, out, place(to, channel, tile), to, scale);
     }
@@ -82,21 +90,53 @@ inverse_tiles(ELEMENT *image, Tiles tiles, const float *products, Operand from, 
     }
 }
 
+// The same through shared memory where rows are no multiple of pairs and short: whole lines are written.
+constexpr int STAGED = 128, SPACING = STEP * STEP + 1;
+
+// value / divisor by multiplication, for small numbers
+struct Divisor {
+    unsigned size, inverse;
+
+    __device__ __forceinline__ explicit Divisor(unsigned size) : size(size), inverse(~0u / size + 1) {}
+    __device__ __forceinline__ unsigned operator()(unsigned value) const {
+        return size == 1 ? value : __umulhi(value, inverse);
+    }
+};
+
+extern "C" __global__ void __launch_bounds__(STAGED)
+inverse_staged(ELEMENT *image, Tiles tiles, const float *products, Operand from, const unsigned *peak) {
+    __shared__ float staged[STAGED * SPACING];
+    const int first = blockIdx.x * STAGED, tile = first + threadIdx.x, cols = tiles.cols.count;
+    const int total = tiles.images * tiles.rows.count * cols, end = min(first + STAGED, total);
+    const int top = first / cols, lines = (end - 1) / cols - top + 1, width = tiles.cols.size;
+    const Divisor by_line(STEP * width), by_row(width);
+    const float factor = unscale(peak);
+    for (int channel = blockIdx.y; channel < tiles.channels; channel += gridDim.y) {
+        if (tile < end) {
+            float half_way[STEP * SIZE];
+            gather<Inverse>(products, place(from, channel, tile), from.point, half_way);
+#pragma unroll
+            for (int i = 0; i < STEP; ++i)
+#pragma unroll
+                for (int j = 0; j < STEP; ++j)
+                    staged[threadIdx.x * SPACING + i * STEP + j] =
+                        factor * dot<Inverse>(j, half_way + i * SIZE, 1);
+        }
+        __syncthreads();
+        for (unsigned e = threadIdx.x; e < lines * STEP * width; e += STAGED) {
+            const unsigned line = by_line(e), rest = e - line * STEP * width, i = by_row(rest);
+            const unsigned col = rest - i * width, at = (top + line) * cols + col / STEP - first;
+            const int n = (top + line) / tiles.rows.count;
+            const int row = (top + line - n * tiles.rows.count) * STEP + i;
+            if (at >= end - first || row >= tiles.rows.size) continue;
+            image[n * tiles.n + channel * tiles.c + row * tiles.h + col] =
+                from_float<ELEMENT>(staged[at * SPACING + i * STEP + col % STEP]);
+        }
+        __syncthreads();
+    }
+}
+
 // ---- filters ----------------------------------------------------------------------------------------------
-
-__device__ __forceinline__ long long tap(const Filters &w, int k, int c, int r, int s) {
-    return k * w.k + c * w.c + (w.flip ? TAPS - 1 - r : r) * w.r + (w.flip ? TAPS - 1 - s : s) * w.s;
-}
-
-__device__ __forceinline__ long long place(const Filters &w, const Operand &at, int k, int c) {
-    const int group = k / w.per_group;
-    return group * at.group + (k - group * w.per_group) * at.tile + c * at.channel;
-}
-
-// What products sum over: input channels forward, output channels in backward-data.
-__device__ __forceinline__ int summed(const Filters &w, int k, int c, int by_output) {
-    return by_output ? k : k / w.per_group * w.depth + c;
-}
 
 extern "C" __global__ void __launch_bounds__(128)
 filters(const ELEMENT *w, Filters shape, void *out, Operand to, const float *scales, int by_output) {
@@ -110,6 +150,34 @@ filters(const ELEMENT *w, Filters shape, void *out, Operand to, const float *sca
             for (int s = 0; s < TAPS; ++s) d[r * TAPS + s] = to_float(w[tap(shape, k, c, r, s)]);
         const float scale = scales ? scales[summed(shape, k, c, by_output)] : 1.0f;
         transform<Filter>(d, out, place(shape, to, k, c), to, scale);
+    }
+}
+
+// The same where output channels are neighbours in what is written: filters of 64 of them and of 4 channels
+// go through shared memory.
+constexpr int ACROSS = 64, DEEP = 4, FILTER = TAPS * TAPS;
+
+extern "C" __global__ void __launch_bounds__(ACROSS * DEEP)
+filters_across(const ELEMENT *w, Filters shape, void *out, Operand to, const float *scales, int by_output) {
+    __shared__ float taps[ACROSS][DEEP * FILTER + 1];  // a row more than whole turns around the banks
+    const int first = blockIdx.x * ACROSS, k = first + threadIdx.x;
+    for (int start = blockIdx.y * DEEP; start < shape.depth; start += gridDim.y * DEEP) {
+        for (int i = threadIdx.y * ACROSS + threadIdx.x; i < ACROSS * DEEP * FILTER; i += ACROSS * DEEP) {
+            const int output = i / (DEEP * FILTER), at = i % (DEEP * FILTER);
+            const int channel = start + at / FILTER, r = at % FILTER / TAPS, s = at % TAPS;
+            const bool there = first + output < shape.outputs && channel < shape.depth;
+            taps[output][at] = there ? to_float(w[tap(shape, first + output, channel, r, s)]) : 0.0f;
+        }
+        __syncthreads();
+        const int c = start + threadIdx.y;
+        if (k < shape.outputs && c < shape.depth) {
+            float d[FILTER];
+#pragma unroll
+            for (int i = 0; i < FILTER; ++i) d[i] = taps[threadIdx.x][threadIdx.y * FILTER + i];
+            const float scale = scales ? scales[summed(shape, k, c, by_output)] : 1.0f;
+            transform<Filter>(d, out, place(shape, to, k, c), to, scale);
+        }
+        __syncthreads();
     }
 }
 
@@ -145,137 +213,85 @@ extern "C" __global__ void __launch_bounds__(128) sum_parts(float *products, Ope
 }
 
 // ---- powers of two for fp16 -------------------------------------------------------------------------------
-//
-// The factors of a product are scaled by opposite powers of two, one pair for every channel (in
-// backward-filter: tile) that is summed over, so that a channel which is tiny in one and huge in the other
-// meets in the middle. What remains, 2^range, is common to all. Zeros get the scale 0; infinities become NaN.
-
-template <class X>
-__device__ __forceinline__ void record(unsigned *maxima, int key, unsigned bits) {
-    constexpr float factor = bound<X>();
-    atomicMax(maxima + key, __float_as_uint(factor * __uint_as_float(bits)));
-}
-
-// Bits of absolute values compare like them, and NaN is above all.
-__device__ __forceinline__ unsigned magnitude(float value) { return __float_as_uint(fabsf(value)); }
-
-__device__ __forceinline__ unsigned warp_maximum(unsigned bits) {
-    for (int lanes = 16; lanes; lanes /= 2) bits = max(bits, __shfl_xor_sync(0xffffffffu, bits, lanes));
-    return bits;
-}
-
-// The largest magnitude of one pixel in all images.
-__device__ __forceinline__ unsigned of_pixel(const ELEMENT *image, const Tiles &tiles, int channel,
-                                             int pixel) {
-    unsigned bits = 0;
-    image += channel * tiles.c + pixel * tiles.w;
-    for (int i = 0; i < tiles.images; ++i) bits = max(bits, magnitude(to_float(image[i * tiles.n])));
-    return bits;
-}
-
-// The same of one tile of a channel.
-template <int WIDE>
-__device__ __forceinline__ unsigned of_tile(const ELEMENT *image, const Tiles &tiles, int channel,
-                                            int tile) {
-    const Window<WIDE> window(image, tiles, channel, tile);
-    unsigned bits = 0;
-#pragma unroll 1
-    for (int i = 0; i < WIDE; ++i) {
-        float d[WIDE];
-        window.line(i, d);
-#pragma unroll
-        for (int j = 0; j < WIDE; ++j) bits = max(bits, magnitude(d[j]));
-    }
-    return bits;
-}
-
 // Bounds on every channel, or on every tile, after the transform; as bits, in an array that has been cleared.
 // Where what is looked at lies along warps, these are 32 wide and agree.
 extern "C" __global__ void __launch_bounds__(128)
 channel_maxima(const ELEMENT *image, Tiles tiles, unsigned *maxima) {
     const int pixels = tiles.rows.size * tiles.cols.size;
-    if (tiles.channels_last) {
-        for (int channel = fast(); channel < tiles.channels; channel += fast_step()) {
-            unsigned bits = 0;
-            for (int i = slow(); i < pixels; i += slow_step())
-                bits = max(bits, of_pixel(image, tiles, channel, i));
-            record<Data>(maxima, channel, bits);
-        }
-        return;
-    }
-    for (int channel = slow(); channel < tiles.channels; channel += slow_step()) {
+    for (int channel = fast(); channel < tiles.channels; channel += fast_step()) {
         unsigned bits = 0;
-        for (int i = fast(); i < pixels; i += fast_step())
-            bits = max(bits, of_pixel(image, tiles, channel, i));
-        bits = warp_maximum(bits);
-        if (threadIdx.x % 32 == 0) record<Data>(maxima, channel, bits);
+        for (int i = slow(); i < pixels; i += slow_step()) bits = max(bits, of_pixel(image, tiles, channel, i));
+        record<Data>(maxima, channel, bits);
     }
-}
-
-template <class X>
-__device__ __forceinline__ void tile_maxima(const ELEMENT *image, const Tiles &tiles, unsigned *maxima) {
-    const int rows = tiles.rows.count * tiles.rows.parts, cols = tiles.cols.count * tiles.cols.parts;
-    const int total = tiles.images * rows * cols;
-    if (tiles.channels_last) {
-        for (int tile = slow(); tile < total; tile += slow_step()) {
-            unsigned bits = 0;
-            for (int i = fast(); i < tiles.channels; i += fast_step())
-                bits = max(bits, of_tile<X::cols>(image, tiles, i, tile));
-            bits = warp_maximum(bits);
-            if (threadIdx.x % 32 == 0) record<X>(maxima, tile, bits);
-        }
-        return;
-    }
-    for (int tile = fast(); tile < total; tile += fast_step()) {
-        unsigned bits = 0;
-        for (int i = slow(); i < tiles.channels; i += slow_step())
-            bits = max(bits, of_tile<X::cols>(image, tiles, i, tile));
-        record<X>(maxima, tile, bits);
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(128)
-data_maxima(const ELEMENT *image, Tiles tiles, unsigned *maxima) {
-    tile_maxima<Data>(image, tiles, maxima);
-}
-
-extern "C" __global__ void __launch_bounds__(128)
-gradient_maxima(const ELEMENT *image, Tiles tiles, unsigned *maxima) {
-    tile_maxima<Gradient>(image, tiles, maxima);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 filter_maxima(const ELEMENT *w, Filters shape, unsigned *maxima, int by_output) {
-    const int c = fast();
-    if (c >= shape.depth) return;
-    for (int k = slow(); k < shape.outputs; k += slow_step()) {
+    maxima_of_filters(w, shape, maxima, by_output, fast() / 32, fast_step() / 32);
+}
+
+// Of channels where pixels are neighbours, a block for some pixels and one slice of the images; and of filters.
+extern "C" __global__ void __launch_bounds__(256)
+plane_maxima(const ELEMENT *image, Tiles tiles, unsigned *maxima, const ELEMENT *w, Filters shape,
+             unsigned *of_filters, int by_output) {
+    __shared__ unsigned of_warps[8];
+    if (blockIdx.z == 0) {
+        const int block = blockIdx.y * gridDim.x + blockIdx.x;
+        maxima_of_filters(w, shape, of_filters, by_output, block * 8 + threadIdx.x / 32,
+                          gridDim.x * gridDim.y * 8);
+        return;
+    }
+    const int pixels = tiles.rows.size * tiles.cols.size, slices = gridDim.z - 1;
+    for (int channel = blockIdx.y; channel < tiles.channels; channel += gridDim.y) {
         unsigned bits = 0;
-        for (int r = 0; r < TAPS; ++r)
-            for (int s = 0; s < TAPS; ++s)
-                bits = max(bits, magnitude(to_float(w[tap(shape, k, c, r, s)])));
-        record<Filter>(maxima, summed(shape, k, c, by_output), bits);
+        for (int i = fast(); i < pixels; i += fast_step())
+            bits = max(bits, of_pixel(image, tiles, channel, i, blockIdx.z - 1, slices));
+        bits = warp_maximum(bits);
+        if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = bits;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            for (int i = 1; i < 8; ++i) bits = max(bits, of_warps[i]);
+            record<Data>(maxima, channel, bits);
+        }
+        __syncthreads();
     }
 }
 
-// The largest sum of both factors' exponents, as floats hold them; stays 0 if all products are 0.
+extern "C" __global__ void __launch_bounds__(128, 4)
+data_maxima(const ELEMENT *image, Tiles tiles, unsigned *maxima) {
+    tile_maxima<Data>(image, tiles, maxima);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+gradient_maxima(const ELEMENT *image, Tiles tiles, unsigned *maxima) {
+    tile_maxima<Gradient>(image, tiles, maxima);
+}
+
+// The largest sum of exponents of both factors of a product.
 extern "C" __global__ void __launch_bounds__(128)
-peak(const unsigned *left, const unsigned *right, unsigned *peak, int count) {
+peak(const float *left, const float *right, unsigned *peak, int count) {
     unsigned best = 0;
-    for (int i = fast(); i < count; i += fast_step()) {
-        const unsigned l = left[i] >> 23, r = right[i] >> 23;
-        if (l && r) best = max(best, l + r);
-    }
+    for (int i = fast(); i < count; i += fast_step()) best = max(best, exponents(left[i], right[i]));
     if (best) atomicMax(peak, best);
 }
 
-// Makes scales of the maxima, in place.
+// Scales of the maxima, in place.
 extern "C" __global__ void __launch_bounds__(128)
 scales(float *left, float *right, const unsigned *peak, int count) {
     const int total = range(*peak);
-    for (int i = fast(); i < count; i += fast_step()) {
-        const int l = __float_as_uint(left[i]) >> 23, r = __float_as_uint(right[i]) >> 23;
-        const int half = (total + r - l) >> 1;
-        left[i] = l && r ? power(half) : 0.0f;
-        right[i] = l && r ? power(total - half) : 0.0f;
-    }
+    for (int i = fast(); i < count; i += fast_step()) scale(left + i, right + i, total);
+}
+
+// That and scales of the maxima, in one block, for few keys.
+extern "C" __global__ void __launch_bounds__(1024)
+balance(float *left, float *right, unsigned *peak, int count) {
+    __shared__ unsigned of_warps[32];
+    unsigned best = 0;
+    for (int i = threadIdx.x; i < count; i += blockDim.x) best = max(best, exponents(left[i], right[i]));
+    best = warp_maximum(best);
+    if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = best;
+    __syncthreads();
+    best = warp_maximum(of_warps[threadIdx.x % 32]);
+    if (threadIdx.x == 0) *peak = best;
+    for (int i = threadIdx.x; i < count; i += blockDim.x) scale(left + i, right + i, range(best));
 }

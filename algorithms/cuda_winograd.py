@@ -1,9 +1,10 @@
-"""Winograd convolution on CUDA, unfused: transforms of our own around batched products by cuBLAS.
+"""Winograd convolution on CUDA, unfused: transforms of our own around batched products.
 
 The mathematics and the names are those of winograd.py: tiles become a x a points, and every point is one
 matrix product. In fp32 it goes through SGEMM ("fma") or through three fp16 products of high and low halves
-("3xfp16"), which tensor cores make faster at the same accuracy; "tf32" and "fp16" products give less. For
-fp16 both operands are scaled by powers of two, which follow from their largest values in a pass over them.
+("3xfp16"), which tensor cores make faster at the same accuracy; "tf32" and "fp16" products give less. cuBLAS
+multiplies; on Hopper a kernel of our own makes the three products, and `details` say which did. For fp16
+both operands are scaled by powers of two, which follow from their largest values in a pass over them.
 Workspace: both transformed operands and the products, of the batch or of a chunk of images.
 """
 
@@ -19,6 +20,7 @@ from convbench.api import Array, Plan, Precision, Problem, Variant
 from . import gpu_blas
 from .cuda_winograd_forms import MOST_PRODUCTS, CudaForm
 from .cuda_winograd_operands import filters_struct, tiles_struct
+from .cuda_winograd_products import Multiply, can_multiply
 from .cuda_winograd_variants import TAPS, forms, sources, too_large
 from .gpu import by_value, missing, pointer
 from .winograd import Winograd
@@ -27,12 +29,16 @@ __all__ = ["ALGORITHMS", "CudaWinograd", "sources"]
 
 THREADS, WARP = 128, 32
 BLOCKS = 2048  # of kernels whose threads loop
+ACROSS, DEEP, STAGED, PLANE = 64, 4, 128, 256  # as in cuda_winograd.cu
+FEW, ALL = 8192, 1024  # scales that one block makes; its threads
+IMAGES = 32  # that a thread takes the maximum of
 LARGEST_GRID = 65535
 WIDE, NARROW = 0, 1  # images, as Tiling has them
 SCALES = ("peak", "data_scales", "left_scales")
 SCALE_BYTES = 4
 
 Addresses = Mapping[str, int]
+Products = gpu_blas.Gemm | Multiply
 Shape = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -57,10 +63,11 @@ class CudaWinograd:
         return missing()
 
     def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        return [form.named(name) for name, form in forms(problem, workspace_limit).items()]
+        found = forms(problem, workspace_limit, can_multiply())
+        return [form.named(name) for name, form in found.items()]
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        whole = forms(problem)[variant.name.partition("_chunk")[0]]
+        whole = forms(problem, hopper=can_multiply())[variant.name.partition("_chunk")[0]]
         return CudaWinogradPlan(replace(whole, images=variant.details["images"]))
 
 
@@ -68,9 +75,8 @@ class CudaWinogradPlan:
     """The three directions; all that is left for `run` is to launch."""
 
     def __init__(self, form: CudaForm) -> None:
-        gpu_blas.prepare()
         self.form, self.problem, self.kernels = form, form.problem, form.source.load()
-        self.first, self.further = form.gemm(0.0), form.gemm(1.0 if form.by_tile else 0.0)
+        self.first, self.further = _products(form)
         self.w = by_value(filters_struct(form.problem, form.problem.flip != form.backward))
         self.data, self.products = by_value(form.data.struct()), by_value(form.products.struct())
         self.left = by_value(form.left.struct())
@@ -92,12 +98,16 @@ class CudaWinogradPlan:
     def _correlate(self, image: Array, w: Array, out: Array, at: Addresses) -> None:
         """Forward, and backward-data as forward on dy."""
         left = at["left"], self.left, at.get("left_scales", 0), int(self.form.backward)
-        self._over_filters("filters", w, self.w, *left)
+        if self.form.across:
+            grid = _ceil(self.problem.k, ACROSS), _ceil(self.form.data.depth, DEEP)
+            grid = grid[0], min(grid[1], LARGEST_GRID)
+            self.kernels["filters_across"](grid, (ACROSS, DEEP), w, self.w, *left)
+        else:
+            self._over_filters("filters", w, self.w, *left)
         for first in range(0, self.problem.n, self.form.images):
             self._transform_data(image, first, at)
             self._multiply(self.first, at)
-            products = at["products"], self.products, at.get("peak", 0)
-            self._over_tiles("inverse_tiles", NARROW, *self._image(NARROW, out, first), *products)
+            self._inverse_tiles(out, first, at)
 
     def _backward_filter(self, x: Array, dy: Array, out: Array, at: Addresses) -> None:
         for first in range(0, self.problem.n, self.form.images):
@@ -118,9 +128,18 @@ class CudaWinogradPlan:
         source = self._image(WIDE, image, first)
         self._over_tiles("data_tiles", WIDE, *source, at["data"], self.data, scales, int(self.form.by_tile))
 
-    def _multiply(self, gemm: gpu_blas.Gemm, at: Addresses) -> None:
+    def _inverse_tiles(self, out: Array, first: int, at: Addresses) -> None:
+        arguments = *self._image(NARROW, out, first), at["products"], self.products, at.get("peak", 0)
+        if self.form.staged:
+            tiles = min(self.form.images, self.problem.n - first) * self.form.spots
+            grid = _ceil(tiles, STAGED), min(self.form.results, LARGEST_GRID)
+            self.kernels["inverse_staged"](grid, STAGED, *arguments)
+        else:
+            self._over_tiles("inverse_tiles", NARROW, *arguments)
+
+    def _multiply(self, multiply: Products, at: Addresses) -> None:
         first, second = ("data", "left") if self.form.data_first else ("left", "data")
-        gemm(at[first], at[second], at["products"])
+        multiply(at[first], at[second], at["products"])
 
     def _scale(self, a: Array, b: Array, at: Addresses) -> None:
         """A power of two for every channel or tile that is summed over, from the largest values there."""
@@ -133,11 +152,28 @@ class CudaWinogradPlan:
             self._maxima("data_maxima", WIDE, a, at["data_scales"])
             self._maxima("gradient_maxima", NARROW, b, at["left_scales"])
         else:
-            self._maxima("channel_maxima", WIDE, a, at["data_scales"])
-            self._over_filters("filter_maxima", b, self.w, at["left_scales"], int(form.backward))
+            self._channel_maxima(a, b, at)
+        maxima = at["data_scales"], at["left_scales"], at["peak"], keys
+        if keys <= FEW:
+            self.kernels["balance"](1, ALL, *maxima)
+            return
         for kernel in ("peak", "scales"):
-            pair = at["data_scales"], at["left_scales"]
-            self.kernels[kernel](min(_ceil(keys, THREADS), BLOCKS), THREADS, *pair, at["peak"], keys)
+            self.kernels[kernel](min(_ceil(keys, THREADS), BLOCKS), THREADS, *maxima)
+
+    def _channel_maxima(self, image: Array, w: Array, at: Addresses) -> None:
+        """Of both operands; where pixels are neighbours at once, in blocks that look at several images."""
+        form, n = self.form, self.problem.n
+        filters = w, self.w, at["left_scales"], int(form.backward)
+        if form.channels_last:
+            self._maxima("channel_maxima", WIDE, image, at["data_scales"])
+            self.kernels["filter_maxima"](BLOCKS, THREADS, *filters)
+            return
+        tiles = form.whole[WIDE]
+        channels, pixels = tiles.groups * tiles.channels, tiles.rows.size * tiles.cols.size
+        slices, high = min(_ceil(n, IMAGES), LARGEST_GRID - 1), min(channels, LARGEST_GRID)
+        wide = min(_ceil(pixels, PLANE), max(1, BLOCKS // (slices * high)))
+        planes = image, self.images[WIDE][n], at["data_scales"]
+        self.kernels["plane_maxima"]((wide, high, 1 + slices), PLANE, *planes, *filters)
 
     def _maxima(self, kernel: str, side: int, image: Array, maxima: int) -> None:
         """A few threads for every channel or tile, which loop over what they take the maximum of."""
@@ -179,6 +215,14 @@ class CudaWinogradPlan:
         if not self.form.scaled:
             return 0
         return at[name] + (SCALE_BYTES * first * self.form.spots if self.form.by_tile else 0)
+
+
+def _products(form: CudaForm) -> tuple[Products, Products]:
+    """What multiplies the first chunk, and what further ones."""
+    if form.own:
+        return Multiply(form.multiplied()), Multiply(form.multiplied(), more=form.by_tile)
+    gpu_blas.prepare()
+    return form.gemm(0.0), form.gemm(1.0 if form.by_tile else 0.0)
 
 
 def _structs(form: CudaForm, side: int) -> dict[int, Any]:

@@ -8,7 +8,20 @@ from functools import cached_property
 
 from convbench.api import Direction, Layout, Precision, Variant
 
-from .cuda_winograd_operands import COPIES, HALF, SINGLE, SPLIT, Operand, operand
+from .cuda_winograd_operands import (
+    COPIES,
+    HALF,
+    PAIR,
+    PRODUCTS,
+    SINGLE,
+    SPLIT,
+    UNIT,
+    WOVEN,
+    Operand,
+    operand,
+    pair,
+)
+from .cuda_winograd_products import Multiplied
 from .gpu import C_TYPES, Source
 from .gpu_blas import LIBRARY_BYTES, Gemm
 from .winograd import Form
@@ -16,12 +29,14 @@ from .winograd import Form
 Points = tuple[Fraction, ...]
 
 ALIGNMENT = 256
-UNIT = 8  # tiles are padded to so many: rows of operands then suit the widest accesses
 LONGEST = 512  # tiles summed by one product: longer fp32 sums lose digits, so the parts are added up apart
+PROMOTED = 2048  # the same of our own products, which are added up apart in the kernel as well
+SHORT = 32  # tiles a row, above which rows are long enough to be written directly
 MOST_PRODUCTS = 65535  # of one call
 FUNCTIONS = (
-    "data_tiles", "filters", "gradient_tiles", "inverse_tiles", "inverse_filters", "sum_parts",
-    "channel_maxima", "data_maxima", "filter_maxima", "gradient_maxima", "peak", "scales",
+    "data_tiles", "gradient_tiles", "inverse_tiles", "inverse_staged", "filters", "filters_across",
+    "inverse_filters", "sum_parts", "channel_maxima", "plane_maxima", "data_maxima", "gradient_maxima",
+    "filter_maxima", "peak", "scales", "balance",
 )  # fmt: skip
 FORMS = {
     "fma": SINGLE,
@@ -45,14 +60,39 @@ class CudaForm(Form):
 
     finite: Points
     math: str
+    hopper: bool = False
 
     @property
     def source(self) -> Source:
         return source(self.problem.r, self.m, self.finite, self.problem.precision)
 
     @property
+    def own(self) -> bool:
+        """Whether our own kernel multiplies; channels that it sums have to come in wholes."""
+        p = self.problem
+        whole = self.by_tile or (p.k if self.backward else p.c) // p.groups % UNIT == 0
+        return self.hopper and self.math == "3xfp16" and whole
+
+    @property
+    def inner(self) -> bool:
+        """Whether products sum along rows of the operands."""
+        return self.by_tile != self.channels_last
+
+    @property
+    def across(self) -> bool:
+        """Whether output channels are neighbours in transformed filters."""
+        return self.own and self.backward == self.channels_last
+
+    @property
+    def staged(self) -> bool:
+        """Whether results go through shared memory: rows are short, and not of pairs."""
+        rows, cols = self.cuts[0][1], self.cuts[1][1]
+        whole = rows.parts == cols.parts == 1 and not self.channels_last
+        return whole and cols.size % 2 == 1 and cols.count <= SHORT
+
+    @property
     def stored(self) -> int:
-        return FORMS[self.math]
+        return (WOVEN if self.inner else PAIR) if self.own else FORMS[self.math]
 
     @property
     def scaled(self) -> bool:
@@ -69,6 +109,11 @@ class CudaForm(Form):
         return self.count // self.problem.n
 
     @property
+    def results(self) -> int:
+        """Channels of what is computed."""
+        return self.whole[1].groups * self.whole[1].channels
+
+    @property
     def keys(self) -> int:
         """Scales of one operand: one for every channel that is summed over, or tile with its padding."""
         if self.by_tile:
@@ -81,7 +126,8 @@ class CudaForm(Form):
         if not self.by_tile:
             return 1
         most = max(1, MOST_PRODUCTS // (self.points * self.problem.groups))
-        return min(most, -(-self.images * self.spots // LONGEST))
+        longest = PROMOTED if self.own else LONGEST
+        return min(most, -(-self.images * self.spots // longest))
 
     @property
     def length(self) -> int:
@@ -108,8 +154,12 @@ class CudaForm(Form):
         return self._of_filters(SINGLE) if self.by_tile else self._of_tiles(1, SINGLE)
 
     def _of_tiles(self, narrow: int, stored: int, left: bool = False) -> Operand:
+        channels = self.whole[narrow].channels
+        if stored in (PAIR, WOVEN):
+            sizes = channels, self.length, self.problem.groups, self.tile_parts
+            return pair(*sizes, inner=self.inner, channels_last=self.channels_last)
         return operand(
-            self.whole[narrow].channels,
+            channels,
             self.length,
             self.problem.groups,
             self.tile_parts,
@@ -121,6 +171,9 @@ class CudaForm(Form):
 
     def _of_filters(self, stored: int) -> Operand:
         p = self.problem
+        if stored in (PAIR, WOVEN):
+            sizes = p.c // p.groups, p.k // p.groups, p.groups
+            return pair(*sizes, inner=self.inner, channels_last=not self.across)
         return operand(
             p.c // p.groups,
             p.k // p.groups,
@@ -138,8 +191,16 @@ class CudaForm(Form):
 
     # ---- products ------------------------------------------------------------------------------------------
 
+    def multiplied(self) -> Multiplied:
+        """All products of a chunk, as our own kernel is told."""
+        first, second = (self.data, self.left) if self.data_first else (self.left, self.data)
+        result, terms = self.products, self.length if self.by_tile else self.data.depth
+        rows, cols = (result.length, result.depth) if result.channel == 1 else (result.depth, result.length)
+        batch = self.points * self.tile_parts
+        return Multiplied(first, second, result, rows, cols, terms, batch, self.problem.groups)
+
     def gemm(self, beta: float) -> Gemm:
-        """All products of a chunk."""
+        """The same, as cuBLAS is."""
         summed = self.length if self.by_tile else self.data.depth
         result, last = self.products, self.channels_last
         first, second = (self.data, self.left) if self.data_first else (self.left, self.data)
@@ -186,6 +247,10 @@ class CudaForm(Form):
         return sum(self.areas.values())
 
     @property
+    def library_bytes(self) -> int:
+        return 0 if self.own else LIBRARY_BYTES
+
+    @property
     def streamed(self) -> int:
         """Bytes of what grows with the images."""
         return self.areas["data"] + self.areas["left" if self.by_tile else "products"]
@@ -197,10 +262,13 @@ class CudaForm(Form):
             "math": self.math,
             "arithmetic": ARITHMETIC[self.math],
             "images": self.images,
-            "flops": 2 * self.points * self.count * self.filters * COPIES[self.stored],
+            "flops": 2 * self.points * self.count * self.filters * PRODUCTS[self.stored],
+            "products": self.multiplied().tile().name if self.own else "cublas",
             "deterministic": True,
         }
-        return Variant(name, self.workspace_bytes, library_bytes=LIBRARY_BYTES, exact=False, details=details)
+        return Variant(
+            name, self.workspace_bytes, library_bytes=self.library_bytes, exact=False, details=details
+        )
 
 
 def _aligned(size: int, unit: int) -> int:

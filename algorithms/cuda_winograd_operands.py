@@ -10,9 +10,13 @@ from convbench.api import Layout, Problem
 
 from .tiles import Cut, Tiles
 
-SINGLE, HALF, SPLIT = range(3)  # enum Form
+SINGLE, HALF, SPLIT, PAIR, WOVEN = range(5)  # enum Form
 COPIES = {SINGLE: 1, HALF: 1, SPLIT: 3}  # low, high, high
-BYTES = {SINGLE: 4, HALF: 2, SPLIT: 2}  # of what strides count
+PRODUCTS = {SINGLE: 1, HALF: 1, SPLIT: 3, PAIR: 3, WOVEN: 3}
+BYTES = {SINGLE: 4, HALF: 2, SPLIT: 2, PAIR: 2, WOVEN: 2}  # of what strides count
+UNIT = (
+    32  # rows of operands are padded to so many: what a warp writes of halves begins with a segment of memory
+)
 
 
 class AxisStruct(Structure):
@@ -100,6 +104,22 @@ def operand(
     part = groups * matrix
     strides = parts * part, part, matrix, channel, tile
     return Operand(*strides, high, low, 2 * copy, depth, length, parts, form)
+
+
+def pair(
+    depth: int, length: int, groups: int, parts: int = 1, *, inner: bool, channels_last: bool
+) -> Operand:
+    """For products of our own, which sum along rows (`inner`) or down the rows.
+
+    There high and low halves alternate, once each, by UNIT numbers; what is summed has to come in wholes.
+    """
+    rows, cols = (length, depth) if channels_last else (depth, length)
+    row = -(-cols // UNIT) * UNIT * (2 if inner else 1)
+    matrix = rows * row * (1 if inner else 2)
+    channel, tile = (1, row) if channels_last else (row, 1)
+    low, form = (UNIT, WOVEN) if inner else (UNIT * row, PAIR)
+    part = groups * matrix
+    return Operand(parts * part, part, matrix, channel, tile, 0, low, 0, depth, length, parts, form)
 
 
 def tiles_struct(tiles: Tiles, problem: Problem, step: int) -> TilesStruct:

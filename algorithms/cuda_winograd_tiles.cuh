@@ -5,7 +5,8 @@
 
 #include "cuda_winograd_points.cuh"
 
-enum Form { SINGLE, HALF, SPLIT };  // fp32, scaled fp16, or both halves of scaled fp32
+// fp32, scaled fp16, or both halves of scaled fp32: as cuBLAS multiplies them, or once each.
+enum Form { SINGLE, HALF, SPLIT, PAIR, WOVEN };
 
 struct Axis {
     int size, lead, parts, count;  // pixels after zeros; tiles in each part that dilation interleaves
@@ -36,6 +37,12 @@ struct Operand {
     int form;
 };
 
+// Where an index begins: 32 high halves and 32 low ones may alternate along rows (WOVEN) or down the rows (PAIR).
+__device__ __forceinline__ long long along(const Operand &at, int index, long long stride) {
+    const bool alternate = at.form == (stride == 1 ? WOVEN : PAIR);
+    return (alternate ? index + (index & ~31) : index) * stride;
+}
+
 __device__ __forceinline__ void put(void *out, long long index, const Operand &to, float value) {
     if (to.form == SINGLE) {
         ((float *)out)[index] = value;
@@ -44,10 +51,9 @@ __device__ __forceinline__ void put(void *out, long long index, const Operand &t
     __half *halves = (__half *)out + index;
     const __half high = __float2half_rn(value);
     halves[to.high] = high;
-    if (to.form == SPLIT) {
-        halves[to.low] = __float2half_rn(value - __half2float(high));
-        halves[to.again] = high;
-    }
+    if (to.form == HALF) return;
+    halves[to.low] = __float2half_rn(value - __half2float(high));
+    if (to.form == SPLIT) halves[to.again] = high;
 }
 
 // X d X^T, times the scale, to all points.
@@ -147,8 +153,64 @@ struct Window {
     }
 };
 
+// The same where pairs of pixels lie within rows, are aligned, and either inside of the image or outside: what
+// neighbouring tiles share is then read fewer times.
+template <int WIDE>
+struct PairedWindow {
+    static constexpr int PAIRS = WIDE / 2 + 1;
+    const ELEMENT *image;
+    long long height;
+    int row, rows, offset[PAIRS];
+    bool odd, inside[PAIRS];
+
+    __device__ __forceinline__ PairedWindow(const ELEMENT *first, const Tiles &tiles, int channel, int tile) {
+        const Spot spot = locate(tiles, tile);
+        const bool real = spot.image < tiles.images;
+        image = first + (real ? spot.image : 0) * tiles.n + channel * tiles.c;
+        height = tiles.h, row = spot.row, rows = tiles.rows.size, odd = tiles.cols.lead & 1;
+#pragma unroll
+        for (int j = 0; j < PAIRS; ++j) {
+            const int col = spot.col - odd + 2 * j;
+            inside[j] = real && col >= 0 && col < tiles.cols.size && (odd || 2 * j < WIDE);
+            offset[j] = inside[j] ? col : 0;
+        }
+    }
+
+    __device__ __forceinline__ void line(int i, float *d) const {
+        const int at = row + i;
+        const bool present = at >= 0 && at < rows;
+        const ELEMENT *pixels = image + (present ? at * height : 0);
+        float values[2 * PAIRS];
+#pragma unroll
+        for (int j = 0; j < PAIRS; ++j) {
+            const Pack<ELEMENT, 2> pack = load_pack<2>(pixels + offset[j]);
+            const bool there = present && inside[j];
+            values[2 * j] = there ? to_float(pack.at[0]) : 0.0f;
+            values[2 * j + 1] = there ? to_float(pack.at[1]) : 0.0f;
+        }
+#pragma unroll
+        for (int j = 0; j < WIDE; ++j) d[j] = odd ? values[j + 1] : values[j];
+    }
+};
+
 __device__ __forceinline__ long long place(const Operand &at, int channel, int tile) {
     const int group = channel / at.depth, part = tile / at.length;
-    return part * at.part + group * at.group + (channel - group * at.depth) * at.channel +
-           (tile - part * at.length) * at.tile;
+    return part * at.part + group * at.group + along(at, channel - group * at.depth, at.channel) +
+           along(at, tile - part * at.length, at.tile);
+}
+
+// ---- filters ----------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ long long tap(const Filters &w, int k, int c, int r, int s) {
+    return k * w.k + c * w.c + (w.flip ? TAPS - 1 - r : r) * w.r + (w.flip ? TAPS - 1 - s : s) * w.s;
+}
+
+__device__ __forceinline__ long long place(const Filters &w, const Operand &at, int k, int c) {
+    const int group = k / w.per_group;
+    return group * at.group + along(at, k - group * w.per_group, at.tile) + along(at, c, at.channel);
+}
+
+// What products sum over: input channels forward, output channels in backward-data.
+__device__ __forceinline__ int summed(const Filters &w, int k, int c, int by_output) {
+    return by_output ? k : k / w.per_group * w.depth + c;
 }

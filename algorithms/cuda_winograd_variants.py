@@ -10,7 +10,6 @@ from convbench.api import Precision, Problem
 
 from .cuda_winograd_forms import MOST_PRODUCTS, CudaForm, Points, source
 from .gpu import Source
-from .gpu_blas import LIBRARY_BYTES
 from .toomcook import LARGEST, POINTS
 from .winograd import Form
 
@@ -52,13 +51,14 @@ def too_large(problem: Problem) -> bool:
     return max(rows, pixels, 2 * Form(problem=p, images=p.n, m=2).count) > LARGEST_COUNT
 
 
-def forms(problem: Problem, limit: int | None = None) -> dict[str, CudaForm]:
+def forms(problem: Problem, limit: int | None = None, hopper: bool = False) -> dict[str, CudaForm]:
     """Tile sizes and products worth having, over the batch and over chunks of images."""
     found: dict[str, CudaForm] = {}
     for size, m, points in _useful_sizes(problem):
         for math in _products(problem, size):
             name = size if math == "fma" else f"{size}_{math}"
-            found[name] = whole = CudaForm(problem=problem, images=problem.n, m=m, finite=points, math=math)
+            whole = CudaForm(problem=problem, images=problem.n, m=m, finite=points, math=math, hopper=hopper)
+            found[name] = whole
             chunks = _chunks(whole)
             kept = _within(chunks, limit) if size != "f4s" else []
             if size == "f4" or math in ("tf32", "fp16"):
@@ -78,7 +78,7 @@ def _within(chunks: list[CudaForm], limit: int | None) -> list[CudaForm]:
     """The fewest chunks that keep within the limit, if any do."""
     if limit is None:
         return []
-    return [one for one in chunks if one.workspace_bytes + LIBRARY_BYTES <= limit][:1]
+    return [one for one in chunks if one.workspace_bytes + one.library_bytes <= limit][:1]
 
 
 def _products(problem: Problem, size: str) -> list[str]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 from convbench.algorithms import cuda_direct, cuda_direct_depthwise, cuda_direct_filter, cuda_direct_gather
-from convbench.algorithms.cuda_direct import Choice, CudaDirect, DirectPlan, choices
+from convbench.algorithms.cuda_direct import Choice, CudaDirect, choices
+from convbench.algorithms.cuda_direct_batch import TILES as BATCH_TILES
+from convbench.algorithms.cuda_direct_batch import Batch, BatchPlan
 from convbench.algorithms.cuda_direct_filter import Filter
 from convbench.algorithms.cuda_direct_gather import Gather
 from convbench.algorithms.cuda_direct_walk import met, walks
@@ -94,7 +96,7 @@ class Given:
         return [choice.variant(problem) for choice in self.offered(problem)]
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return DirectPlan(problem, next(c for c in self.offered(problem) if c.name == variant.name))
+        return next(c for c in self.offered(problem) if c.name == variant.name).plan(problem)
 
 
 def every_tile(problem: Problem) -> list[Choice]:
@@ -105,6 +107,11 @@ def every_tile(problem: Problem) -> list[Choice]:
         return [Choice(one.name, (one.launch(),), 0, "") for one in gathers]
     cuts = [Filter(problem, tile, parts) for tile in cuda_direct_filter.TILES for parts in (1, 5)]
     return [Choice(f"{one.tile.size}-{one.parts}", tuple(one.launches()), one.workspace, "") for one in cuts]
+
+
+def every_batch(problem: Problem) -> list[Choice]:
+    found = [Batch(problem, tile, parts) for tile in BATCH_TILES for parts in (1, 3)]
+    return [Choice(one.name, (), one.workspace, one.tile.size, one) for one in found]
 
 
 # Tiles cut on all sides, with a rest; groups; phases of a stride; images that share a tile; taps that only
@@ -121,6 +128,15 @@ LARGEST, *OTHERS = BEYOND_A_TILE
 @every("text", [pytest.param(LARGEST, marks=pytest.mark.slow), *OTHERS])
 def test_every_tile(text: str, direction: Direction, layout: Layout) -> None:
     assert not failures(Given(every_tile), Problem.parse(text, direction=direction, layout=layout))
+
+
+# Images that fill no four, one pixel or several in a tile, phases that no tap meets.
+WITH_IMAGES = ("n33c5h6w7k9r3p1", "n260c3h4k5r2", "n40c9h7w9k10r3u3x2d2p2flip", "n2c6h5k4r1u2")
+
+
+@every("text", [*OTHERS, *WITH_IMAGES])
+def test_images_innermost(text: str) -> None:
+    assert not failures(Given(every_batch), Problem.parse(text, direction="bwd-data"))
 
 
 @layouts
@@ -223,6 +239,33 @@ def test_short_runs_are_offered_where_they_skip_columns_of_taps() -> None:
     assert not any("-run" in name for name in names("n1c128h16k128r7", "bwd-data"))  # no image to go on with
 
 
+def test_many_images_are_turned_around() -> None:
+    def turned(text: str, direction: str = "bwd-data", layout: str = "nchw") -> bool:
+        return any(name.startswith("chwn") for name in names(text, direction, layout))
+
+    assert turned("n128c128h16k128r7")
+    assert not turned("n31c128h16k128r7")
+    assert not turned("n64c8h9k8r3")  # few results
+    assert not turned("n128c128h16k128r7", direction="fwd")
+    assert not turned("n128c128h16k128r7", layout="nhwc")
+
+
+def test_one_pixel_of_all_images_skips_what_is_padding() -> None:
+    """As many taps as a forward convolution has products: what only meets padding costs nothing."""
+    problem = Problem.parse("n128c128h16k128r7", direction="bwd-data")
+    pixels, outputs = 16 * 16, 10 * 10
+    assert Batch(problem, BATCH_TILES[0]).taps[0] * pixels == pytest.approx(49 * outputs)
+
+
+def test_a_batch_takes_the_workspace_that_it_says() -> None:
+    problem = Problem.parse("n34c36h8k5r3p1", direction="bwd-data")
+    batch = Batch(problem, BATCH_TILES[0], parts=2)
+    images, sizes = 36, (5 * 64 * 36, 5 * 9 * 36, 2 * 36 * 64 * 36)
+    assert batch.images == images
+    assert batch.workspace == sum(-(-4 * size // 256) * 256 for size in sizes)
+    assert BatchPlan(batch)
+
+
 def test_taps_in_the_padding_are_counted_as_a_tile_skips_them() -> None:
     problem = Problem.parse("n128c128h16k128r7", direction="bwd-data")
     rows = met(walks(problem, 0)[0], 1)
@@ -282,7 +325,7 @@ def test_tensors_beyond_32_bits_are_not() -> None:
 
 def test_sources_are_few_and_cover_what_is_asked_for() -> None:
     listed = set(cuda_direct.sources())
-    assert len(listed) <= 64
+    assert len(listed) <= 65
     for text in (*conformance.CASES, *BEYOND_A_TILE):
         for direction in Direction:
             problem = Problem.parse(text, direction=direction, layout="nhwc", precision="bf16")
@@ -290,3 +333,40 @@ def test_sources_are_few_and_cover_what_is_asked_for() -> None:
                 launch.source for choice in choices(problem, None).values() for launch in choice.launches
             }
             assert asked <= listed
+
+
+# ---- packs of depthwise problems ---------------------------------------------------------------------------
+
+# Strips of full height and a rest, rows and columns without padding or with much of it, odd widths in NHWC;
+# packs of 2, 4 and 8; turned filters.
+PACKS = (
+    "n1c4h33w16k4r3p1g4", "n2c6h9w10k6r3p1x2g6flip", "n1c4h31w24k4r3p1u2g4", "n1c2h5w8k2r3g2",
+    "n1c4h3w13k4r3p3g4", "n1c4h20w8k4r5p2g4flip", "n1c2h31w16k2r5p2u2g2", "n1c2h3w9k2r5p4g2",
+)  # fmt: skip
+
+
+@layouts
+@every("precision", [Precision.FP64, Precision.FP32, Precision.FP16])
+@every("direction", [Direction.FWD, Direction.BWD_DATA])
+def test_depthwise_packs(precision: Precision, direction: Direction, layout: Layout) -> None:
+    cases = [Problem.parse(t, direction=direction, precision=precision, layout=layout) for t in PACKS]
+    assert not failures(CudaDirect(), *cases)
+
+
+@every(
+    ("text", "layout", "precision", "pack"),
+    [
+        ("n1c8h16k8r3p1g8", "nchw", "fp16", 8),
+        ("n1c8h16k8r3p1g8", "nchw", "fp32", 4),
+        ("n1c8h14k8r3p1g8", "nchw", "fp16", 2),
+        ("n1c8h16k8r3g8", "nchw", "fp16", 1),
+        ("n1c8h7k8r3g8", "nhwc", "fp16", 4),
+        ("n1c8h7k8r3g8", "nhwc", "fp32", 2),
+        ("n1c6h7k6r3g6", "nhwc", "fp16", 2),
+        ("n1c8h7k8r5p2g8", "nhwc", "fp32", 2),
+        ("n1c7h7k7r3p1g7", "nhwc", "fp32", 1),
+        ("n1c8h7k16r3p1g8", "nhwc", "fp32", 1),
+    ],
+)
+def test_packs_are_as_wide_as_alignment_allows(text: str, layout: str, precision: str, pack: int) -> None:
+    assert cuda_direct_depthwise.packs(Problem.parse(text, layout=layout, precision=precision)) == pack
