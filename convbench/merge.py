@@ -14,7 +14,8 @@ from typing import Any
 
 from convbench.errors import CannotRunError, one_line
 from convbench.record import FAILURES, Record, Status, canonical
-from convbench.store import Contents, Store, read, seal
+from convbench.seal import seal
+from convbench.store import Contents, Store, read
 
 CONFLICTS = "records.conflicts"
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from convbench.errors import UsageError, one_line
-from convbench.store import FILE, Contents, read
+from convbench.store import FILE, PACKED, Contents, read
 
 SECONDS = 60
 # No question at the terminal, no fetching of what a partial clone lacks, no other object than the named one.
@@ -22,8 +22,11 @@ def contents_of(named: Path) -> Contents:
     if not colon or named.exists() or not revision:
         return read(named)
     with TemporaryDirectory(prefix="convbench-") as folder:
-        with (Path(folder) / FILE).open("wb") as file:
-            _git(["cat-file", "blob", f"{_commit(revision)}:./{_inside(path)}/{FILE}"], str(named), file)
+        there = f"{_commit(revision)}:./{_inside(path)}"
+        held = _git(["ls-tree", "--name-only", there], str(named)).decode("utf-8", "replace").split()
+        name = PACKED if PACKED in held and FILE not in held else FILE
+        with (Path(folder) / name).open("wb") as file:
+            _git(["cat-file", "blob", f"{there}/{name}"], str(named), file)
         return read(Path(folder))
 
 

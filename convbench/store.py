@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
+import gzip
 import os
-import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from convbench.errors import CannotRunError, UsageError, one_line
 from convbench.lock import LOCK, hold
 from convbench.problem import Problem
 from convbench.record import SCHEMA, Record, canonical
+from convbench.seal import LONGEST_LINE, seal, unseal
 from convbench.typed import fits
 
 FILE = "records.jsonl"
+PACKED = FILE + ".gz"  # by `gzip`: to keep, and to read as it is
+MOST_UNPACKED = 4 << 30
 QUARANTINE = "records.quarantine"
-LONGEST_LINE = 1 << 20
-DEEPEST = 200  # brackets in a line, which bound how deep it nests
 # Besides cells, which check themselves: kinds of lines with what each must hold.
 SHAPES: dict[str, dict[str, Any]] = {
     "environment": {"id": str, "identity": dict[str, Any]},
@@ -57,53 +57,6 @@ class Contents:
         self.cells[record.key] = record
 
 
-def seal(content: Mapping[str, Any]) -> bytes:
-    """One line of the file: canonical JSON with the first 16 hex digits of its SHA-256."""
-    body = {key: value for key, value in content.items() if key != "sum"}
-    body["sum"] = hashlib.sha256(canonical(body)).hexdigest()[:16]
-    return canonical(body) + b"\n"
-
-
-def unseal(line: bytes) -> dict[str, Any]:
-    """The content of a line; ValueError if it is torn, altered or no line of ours."""
-    if len(line) > LONGEST_LINE:
-        raise ValueError(f"longer than {LONGEST_LINE} bytes")
-    try:
-        content = _DECODER.decode(line.decode("ascii"))
-        if not isinstance(content, dict) or "sum" not in content:
-            raise ValueError("not a checksummed record")
-        if not _intact(line, content["sum"]) and seal(content) != line.rstrip(b"\n") + b"\n":
-            raise ValueError("checksum does not match")
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if b"\\ud" in line:  # half a surrogate pair is no text and could not be printed
-        json.dumps(content, ensure_ascii=False).encode()
-    return content
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
-# 1e999, which a decoder takes for infinity; two patterns, because a search for one letter is fast
-_INFINITE = tuple(re.compile(letter + rb"\+?[0-9]{3,}[],}]") for letter in (b"e", b"E"))
-
-
-def _intact(line: bytes, total: Any) -> bool:
-    """Whether the bytes are as they were written, without writing them anew; False where that takes a look
-    at the content: deep nesting, numbers without bounds, a second field like the checksum."""
-    field = b'"sum":"%s"' % str(total).encode("ascii", "replace")
-    start, end = line.find(field), line.find(field) + len(field)
-    if start < 0 or line.find(field, end) >= 0 or line.count(b"{") + line.count(b"[") > DEEPEST:
-        return False
-    if any(pattern.search(line) for pattern in _INFINITE):
-        return False
-    start, end = (start, end + 1) if line[end : end + 1] == b"," else (start - 1, end)
-    rest = line[:start] + line[end:].rstrip(b"\n")
-    return hashlib.sha256(rest).hexdigest()[:16] == str(total)
-
-
 def read(folder: Path) -> Contents:
     """Everything readable in a result folder; bad lines are counted in the notes and left alone."""
     return read_into(Contents(), folder)
@@ -111,15 +64,18 @@ def read(folder: Path) -> Contents:
 
 def read_into(contents: Held, folder: Path) -> Held:
     """As `read`, into contents that may keep less of each cell."""
-    file, shown = folder / FILE, one_line(str(folder))
+    shown = one_line(str(folder))
     try:
-        if not file.is_file():
+        file = next((one for one in (folder / FILE, folder / PACKED) if one.is_file()), None)
+        if file is None:
             raise UsageError(
                 f"'{shown}' is no result folder: it has no {FILE}; `convbench run ... --out` makes one"
             )
-        with uncollected():
-            for number, line in _lines(file):
+        with uncollected(), file.open("rb") if file.name == FILE else gzip.open(file) as stream:
+            for number, line in _lines(stream):
                 _take(contents, line, f"{file.name} line {number}")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        contents.notes.append(f"{PACKED} is damaged, its rest is skipped: {one_line(str(error))}")
     except OSError as error:
         raise UsageError(f"cannot read '{shown}': {error.strerror}; name a result folder") from error
     return contents
@@ -137,16 +93,17 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    with file.open("rb") as stream:
-        number = 0
-        while line := stream.readline(LONGEST_LINE + 1):
-            number += 1
-            if len(line) > LONGEST_LINE:  # skip the rest of an oversized line without holding it
-                while line and not line.endswith(b"\n"):
-                    line = stream.readline(LONGEST_LINE)
-                line = b" " * (LONGEST_LINE + 1)
-            yield number, line
+def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:  # skip the rest of an oversized line without holding it
+            while line and not line.endswith(b"\n") and stream.tell() < MOST_UNPACKED:
+                line = stream.readline(LONGEST_LINE)
+            line = b" " * (LONGEST_LINE + 1)
+        yield number, line
+        if stream.tell() > MOST_UNPACKED:
+            raise EOFError(f"more than {MOST_UNPACKED} bytes")
 
 
 def _take(contents: Contents, line: bytes, where: str) -> None:
@@ -257,6 +214,8 @@ def _make(folder: Path) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"'{shown}' is a file; name a folder for the results")
+        if (folder / PACKED).exists() and not (folder / FILE).exists():
+            raise UsageError(f"'{shown}' is packed; before more is written: gzip -d {shown}/{PACKED}")
         if folder.is_dir() and not (folder / FILE).exists() and any(p.name != LOCK for p in folder.iterdir()):
             raise UsageError(f"'{shown}' holds other files and no {FILE}; name a new or empty folder")
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,8 @@ from typing import IO, Any
 
 from convbench.record import Record
 from convbench.registry import GROUP
-from convbench.store import FILE, Contents, read, unseal
+from convbench.seal import unseal
+from convbench.store import FILE, Contents, read
 
 TESTS = Path(__file__).parent
 METADATA = "Metadata-Version: 2.1\nName: convbench-faults\nVersion: 1\n"

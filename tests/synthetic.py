@@ -22,7 +22,8 @@ from typing import Any
 from convbench.layers import Layer
 from convbench.problem import Direction, Layout, Precision, Problem
 from convbench.record import SCHEMA, Board, Cell, Check, Host, Limit, Record, Status, Timing, Workspace
-from convbench.store import FILE, seal
+from convbench.seal import seal
+from convbench.store import FILE
 from convbench.suites import load_suite
 
 SUITES = ("yardstick", "vgg-d", "resnet-50", "mobilenet-v2", "convnext-t", "grid-filter", "grid-map")

@@ -27,9 +27,10 @@ from convbench.errors import UsageError
 from convbench.leash import GONE, OVER
 from convbench.problem import Direction, Problem
 from convbench.record import Cell, Record, Status
+from convbench.seal import seal
 from convbench.shard_task import PARTS
 from convbench.shards import Shard, estimate, split
-from convbench.store import FILE, Store, read, seal
+from convbench.store import FILE, Store, read
 from convbench.suites import load_suite
 
 FAST = ("--quick", "--device", "cpu", "--algorithms", "direct", "--directions", "fwd")

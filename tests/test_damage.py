@@ -12,7 +12,8 @@ import pytest
 from samples import lines, record
 
 from convbench.frame import cells_frame
-from convbench.store import FILE, LONGEST_LINE, QUARANTINE, SHAPES, Store, read, seal, unseal
+from convbench.seal import LONGEST_LINE, seal, unseal
+from convbench.store import FILE, QUARANTINE, SHAPES, Store, read
 
 
 def test_a_tail_torn_at_any_byte_costs_only_the_last_record(folder: Path) -> None:

@@ -13,7 +13,8 @@ from samples import fails_in_one_line, lines, record
 from convbench.frame import cells_frame
 from convbench.merge import merge_folders
 from convbench.record import SCHEMA, Status
-from convbench.store import FILE, NewerError, Store, read, seal
+from convbench.seal import seal
+from convbench.store import FILE, NewerError, Store, read
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("schema-*.jsonl"))
 NAMES = [file.stem for file in GOLDEN]

@@ -24,7 +24,8 @@ from convbench.layers import LONGEST_NAME, Layer, Suite
 from convbench.problem import Problem
 from convbench.record import Cell, Record, Status
 from convbench.run import slug
-from convbench.store import FILE, Store, read, seal
+from convbench.seal import seal
+from convbench.store import FILE, Store, read
 from convbench.suites import LARGEST_FILE, load_file
 
 ROOT = Path(__file__).resolve().parent.parent

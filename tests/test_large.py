@@ -14,7 +14,8 @@ from synthetic import write
 import convbench
 from convbench.frame import COLUMNS, cells_frame
 from convbench.record import Record
-from convbench.store import FILE, Contents, read, seal, uncollected, unseal
+from convbench.seal import seal, unseal
+from convbench.store import FILE, Contents, read, uncollected
 
 
 @pytest.fixture(scope="module")

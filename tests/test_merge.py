@@ -13,7 +13,8 @@ from samples import ENVIRONMENT, LAYER, NOISE, RUN, TIMING, lines, record
 
 from convbench.merge import CONFLICTS, merge_folders
 from convbench.record import SCHEMA, Record, Status
-from convbench.store import FILE, Store, read, seal
+from convbench.seal import seal
+from convbench.store import FILE, Store, read
 
 Make = Callable[..., Path]
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"

@@ -39,7 +39,8 @@ from convbench.errors import UsageError
 from convbench.frame import cells_frame, layers_frame
 from convbench.problem import Precision, Problem
 from convbench.record import SCHEMA, Cell, Check, Record, Status, Timing, Workspace
-from convbench.store import FILE, Contents, seal
+from convbench.seal import seal
+from convbench.store import FILE, Contents
 
 A, B = "n1c8h8k8r3p1", "n1c8h16k8r3p1"
 MIB = 2**20

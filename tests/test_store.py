@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 from samples import ENVIRONMENT, LAYER, NOISE, RUN, fails_in_one_line, lines, record
 
 from convbench.errors import CannotRunError, UsageError
-from convbench.store import FILE, LONGEST_LINE, Store, read, seal
+from convbench.seal import LONGEST_LINE, seal
+from convbench.store import FILE, PACKED, Store, read
 
 # ---- writing and reading -----------------------------------------------------------------------------------
 
@@ -166,3 +168,22 @@ def test_two_writers_exclude_each_other_and_a_killed_one_does_not_block(folder: 
         holder.kill()
     with Store(folder) as store:
         assert "from another process" in store.contents.cells
+
+
+def test_a_packed_folder_reads_as_before_and_is_not_written_into(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.append({"kind": "noise", "problem": "p", "ratio": 1.01, "environment": "e"})
+    plain = read(tmp_path)
+    data = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).unlink()
+    (tmp_path / PACKED).write_bytes(gzip.compress(data))
+    assert read(tmp_path) == plain
+    with pytest.raises(UsageError, match="gzip -d"):
+        Store(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-12], lambda data: b"no gzip", lambda data: data[:9]])
+def test_a_damaged_pack_is_told(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    line = seal({"schema": 1, "kind": "noise", "problem": "p", "ratio": 1.01, "environment": "e"})
+    (tmp_path / PACKED).write_bytes(spoil(gzip.compress(line * 50)))
+    assert any("damaged" in note for note in read(tmp_path).notes)
