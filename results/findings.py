@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from convbench.report.rivals import FOREIGN, LIBRARY, Ratio, mean_cell
+from convbench.report.rivals import FOREIGN, LIBRARY, RIVALS, Ratio, mean_cell
 
 import convbench
 from convbench.api import Direction
@@ -94,15 +94,16 @@ def limit() -> Iterator[Row]:
             yield layer, *_within(ours, sides[0]), *_within(theirs, sides[1]), ratio(theirs, ours)
 
 
-def strict() -> Iterator[tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
+def strict(*folders: str) -> Iterator[tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
     """Layer, direction, cells of class S of ours, and cells of cuDNN's of class S and F; strict fp32."""
-    cells = load("h200-families")
-    cells = cells[(cells.precision == "fp32") & (cells.layout == "nchw")]
-    theirs = cells.algorithm.isin(LIBRARY) & cells.accuracy.isin(["S", "F"])
-    ours = ~cells.algorithm.isin(FOREIGN) & (cells.accuracy == "S")
-    for (layer, problem), direction in product(names("h200-families").items(), Direction):
-        here = (cells.problem == problem) & (cells.direction == direction)
-        yield layer, direction.value, (cells[here & ours], cells[here & theirs])
+    for folder in folders or ("h200-families",):
+        cells = load(folder)
+        cells = cells[(cells.precision == "fp32") & (cells.layout == "nchw")]
+        theirs = cells.algorithm.isin(LIBRARY) & cells.accuracy.isin(["S", "F"])
+        ours = ~cells.algorithm.isin(FOREIGN) & (cells.accuracy == "S")
+        for (layer, problem), direction in product(names(folder).items(), Direction):
+            here = (cells.problem == problem) & (cells.direction == direction)
+            yield layer, direction.value, (cells[here & ours], cells[here & theirs])
 
 
 def within_limit(cells: pd.DataFrame) -> pd.Series | None:
@@ -110,18 +111,34 @@ def within_limit(cells: pd.DataFrame) -> pd.Series | None:
 
 
 def means() -> Iterator[Row]:
-    """Geometric means beside those of the view rivals: large filters, and all layers within 64 MiB."""
-    yield "ours", "against", *(direction.value for direction in Direction)
-    pairs: dict[tuple[str, str, str], list[Ratio]] = {}
-    for _, direction, (ours, theirs) in strict():
-        if len(ours) and ours.r.iloc[0] >= 5:
-            spectral = theirs[theirs.variant.str.startswith("FFT") & (theirs.algorithm == "cudnn")]
-            key = "fft, filters of 5x5 and more", "FFT, FFT_TILING", direction
-            pairs.setdefault(key, []).append(duel(fastest(ours[ours.algorithm == "fft"]), fastest(spectral)))
-        key = "best within 64 MiB", "best of cuDNN within 64 MiB", direction
-        pairs.setdefault(key, []).append(duel(within_limit(ours), within_limit(theirs)))
-    for ours, against in dict.fromkeys((ours, against) for ours, against, _ in pairs):
-        yield ours, against, *(mean_cell(pairs[ours, against, direction.value]) for direction in Direction)
+    """Geometric means over the yardstick, and over it and ResNet-50 together."""
+    yield "ours", "against", "layers", *(direction.value for direction in Direction)
+    for title, folders in (("yardstick", ()), ("and ResNet-50", ("h200-families", "h200-resnet50"))):
+        pairs: dict[Row, list[Ratio]] = {}
+        for _, direction, (ours, theirs) in strict(*folders):
+            for (mine, against), (one, other) in _opponents(Direction(direction), ours, theirs):
+                if one is not None and other is not None:
+                    pairs.setdefault((mine, against, direction), []).append(duel(one, other))
+        for mine, against in dict.fromkeys(key[:2] for key in pairs):
+            ratios = (pairs.get((mine, against, direction.value), []) for direction in Direction)
+            yield mine, against, title, *map(mean_cell, ratios)
+
+
+Sides = tuple[tuple[str, str], tuple[pd.Series | None, pd.Series | None]]
+
+
+def _opponents(direction: Direction, ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[Sides]:
+    """Families and their rivals on one pass, the best of both sides, and that within 64 MiB."""
+    named = theirs[theirs.algorithm == "cudnn"]
+    stems = named.variant.str.partition("+")[0] if len(named) else named.variant
+    for family, rivals in RIVALS.items():
+        against = named[stems.isin(rivals.get(direction, ()))]
+        mine, other = fastest(ours[ours.algorithm == family]), fastest(against)
+        yield (family, "its rivals in cuDNN"), (mine, other)
+        if family == "fft" and len(ours) and ours.r.iloc[0] >= 5:
+            yield ("fft, filters of 5x5 and more", "FFT, FFT_TILING"), (mine, other)
+    yield ("best of ours", "best of cuDNN"), (fastest(ours), fastest(theirs))
+    yield ("best within 64 MiB", "best of cuDNN within 64 MiB"), (within_limit(ours), within_limit(theirs))
 
 
 def duel(ours: pd.Series, theirs: pd.Series) -> Ratio:

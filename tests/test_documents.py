@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import convbench
 from convbench.accuracy import BARS
 from convbench.cli import VIEWS, cli
+from convbench.store import FILE, PACKED
 from convbench.suites import select
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +31,7 @@ FENCE = re.compile(r"(?ms)^```(\w*)\n(.*?)^```")
 INLINE = re.compile(r"`(convbench [^`\n]+)`")
 COMMENT = re.compile(r"(?s)<!--.*?-->")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-RECORDS = ("h200-cudnn", "h200-torch")  # large: `results/derive.py --check` reads them
+LARGE = 1_500_000  # bytes of a packed folder: `results/derive.py --check` reads those above
 
 # What stands for something else in a command, and what is put there to see whether it parses.
 STANDS_FOR = {
@@ -104,8 +105,11 @@ def runnable(words: tuple[str, ...]) -> bool:
     """Whether a command needs no GPU, writes nothing and is done soon."""
     first = words[0] if words else ""
     needs = any(word in ("--time", "cuda", "-o", "--out", "--plot") for word in words)
-    reads = first in ("show", "plan") and any((ROOT / word / "records.jsonl").is_file() for word in words[1:])
-    large = any(folder in word or word.endswith(".csv") for word in words for folder in RECORDS)
+    files = [
+        file for word in words[1:] for file in (ROOT / word / FILE, ROOT / word / PACKED) if file.is_file()
+    ]
+    reads = first in ("show", "plan") and bool(files)
+    large = any(word.endswith(".csv") for word in words) or any(file.stat().st_size > LARGE for file in files)
     return not needs and not large and (reads or first == "list" or words[:2] == ("suite", "show"))
 
 

@@ -22,7 +22,7 @@ from convbench.report.views import makers
 
 from convbench.frame import cells_frame, layers_frame
 from convbench.record import Record, Status
-from convbench.store import Contents, read
+from convbench.store import PACKED, Contents, read
 
 MIB = 2**20
 LIMITS = (0, MIB, 16 * MIB, 64 * MIB, 100_000_000, 256 * MIB, 4096 * MIB)
@@ -146,8 +146,12 @@ RESULTS = Path(__file__).parent.parent / "results"
 FOLDERS = [
     None,
     *(
-        pytest.param(file.parent, id=file.parent.name, marks=[pytest.mark.slow] * (file.stat().st_size > 1e6))
-        for file in sorted(RESULTS.glob("*/records.jsonl"))
+        pytest.param(
+            file.parent,
+            id=file.parent.name,
+            marks=[pytest.mark.slow] * (file.name == PACKED or file.stat().st_size > 1e6),
+        )
+        for file in sorted(RESULTS.glob("*/records.jsonl*"))
     ),
 ]
 
