@@ -120,12 +120,12 @@ BEYOND_A_TILE = (
     "n3c21h9w11k133r3p1", "n2c7h8w9k133r3p1", "n2c8h17w18k24r3u2p1", "n6c16h5w4k16r3p1g2", "n1c140h6w5k9r2",
     "n5c4h3w2k5r5p4", "n2c24h7w20k68r1", "n2c9h12w11k10r3u3x2d2p2flip",
 )  # fmt: skip
-LARGEST, *OTHERS = BEYOND_A_TILE
+LARGEST, LARGE, *OTHERS = BEYOND_A_TILE
 
 
 @layouts
 @directions
-@every("text", [pytest.param(LARGEST, marks=pytest.mark.slow), *OTHERS])
+@every("text", [*(pytest.param(text, marks=pytest.mark.slow) for text in (LARGEST, LARGE)), *OTHERS])
 def test_every_tile(text: str, direction: Direction, layout: Layout) -> None:
     assert not failures(Given(every_tile), Problem.parse(text, direction=direction, layout=layout))
 
@@ -142,7 +142,10 @@ def test_images_innermost(text: str) -> None:
 @layouts
 @every(
     "direction",
-    [Direction.FWD, pytest.param(Direction.BWD_DATA, marks=pytest.mark.slow), Direction.BWD_FILTER],
+    [
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (Direction.FWD, Direction.BWD_DATA)),
+        Direction.BWD_FILTER,
+    ],
 )
 def test_sums_are_put_aside(direction: Direction, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reductions beyond 1024 terms; in filter gradients, parts of more steps than are summed at once."""

@@ -81,13 +81,13 @@ def test_every_case(text: str, direction: Direction, layout: Layout) -> None:
 
 @directions
 @every("engine", [WARPS, CHUNKS])
-@every("text", LARGER)
+@every("text", [*LARGER[:2], pytest.param(LARGER[2], marks=pytest.mark.slow)])
 def test_every_tile(text: str, engine: Engine, direction: Direction) -> None:
     assert not failures(Given(engine), Problem.parse(text, direction=direction))
 
 
 @directions
-@every("text", WHOLE)
+@every("text", [WHOLE[0], pytest.param(WHOLE[1], marks=pytest.mark.slow)])
 def test_every_tile_in_bulk(text: str, direction: Direction) -> None:
     problem = Problem.parse(text, direction=direction)
     assert {form.product.engine for form in forms(problem, None, True).values()} == {BULK}
