@@ -147,8 +147,9 @@ def _front(axes: Axes, front: Sequence[Entry], end: float) -> None:
 
 
 def _unknown(axes: Axes, entries: Sequence[Entry], styles: dict[str, Look]) -> None:
-    """Workspace not known: a level without a place on the axis."""
-    for entry in entries:
+    """Workspace not known: the best of each algorithm as a level, without a place on the axis."""
+    slowest_first = sorted(entries, key=lambda entry: entry.ms, reverse=True)
+    for entry in {entry.algorithm: entry for entry in slowest_first}.values():
         look = styles[entry.algorithm]
         axes.axhline(entry.ms, color=look.color, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
         axes.annotate(
