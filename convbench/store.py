@@ -9,10 +9,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import FileIO
+from io import BufferedIOBase, FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from convbench.errors import CannotRunError, UsageError, one_line
 from convbench.lock import LOCK, hold
@@ -93,7 +93,7 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def _lines(stream: BufferedIOBase) -> Iterator[tuple[int, bytes]]:
     number = 0
     while line := stream.readline(LONGEST_LINE + 1):
         number += 1
