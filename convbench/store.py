@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedIOBase, FileIO
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -71,8 +72,9 @@ def read_into(contents: Held, folder: Path) -> Held:
             raise UsageError(
                 f"'{shown}' is no result folder: it has no {FILE}; `convbench run ... --out` makes one"
             )
-        with uncollected(), file.open("rb") if file.name == FILE else gzip.open(file) as stream:
-            for number, line in _lines(stream):
+        packed = file.name == PACKED
+        with uncollected(), gzip.open(file) if packed else file.open("rb") as stream:
+            for number, line in _lines(stream, MOST_UNPACKED if packed else inf):
                 _take(contents, line, f"{file.name} line {number}")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         contents.notes.append(f"{PACKED} is damaged, its rest is skipped: {one_line(str(error))}")
@@ -93,17 +95,18 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _lines(stream: BufferedIOBase) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := stream.readline(LONGEST_LINE + 1):
-        number += 1
-        if len(line) > LONGEST_LINE:  # skip the rest of an oversized line without holding it
-            while line and not line.endswith(b"\n") and stream.tell() < MOST_UNPACKED:
-                line = stream.readline(LONGEST_LINE)
-            line = b" " * (LONGEST_LINE + 1)
-        yield number, line
-        if stream.tell() > MOST_UNPACKED:
-            raise EOFError(f"more than {MOST_UNPACKED} bytes")
+def _lines(stream: BufferedIOBase, most: float) -> Iterator[tuple[int, bytes]]:
+    """Lines by number, of at most so many bytes together; an oversized one is held no longer than its cap."""
+    number, taken, inside = 0, 0, False
+    while piece := stream.readline(LONGEST_LINE + 1):
+        taken += len(piece)
+        if taken > most:
+            raise EOFError(f"more than {most} bytes")
+        oversized = len(piece) > LONGEST_LINE
+        if not inside:
+            number += 1
+            yield number, b" " * (LONGEST_LINE + 1) if oversized else piece
+        inside = (inside or oversized) and not piece.endswith(b"\n")
 
 
 def _take(contents: Contents, line: bytes, where: str) -> None:

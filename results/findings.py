@@ -53,8 +53,12 @@ def figure(cell: pd.Series) -> str:
 
 
 def ratio(slow: pd.Series, fast: pd.Series) -> str:
-    low, high = slow.lo_ms / fast.hi_ms, slow.hi_ms / fast.lo_ms
-    return f"{slow.time_ms / fast.time_ms:.2f} ({low:.2f} – {high:.2f})"
+    one = duel(fast, slow)
+    return f"{one.value:.2f} ({one.lo:.2f} – {one.hi:.2f})"
+
+
+def duel(ours: pd.Series, theirs: pd.Series) -> Ratio:
+    return Ratio(theirs.time_ms / ours.time_ms, theirs.lo_ms / ours.hi_ms, theirs.hi_ms / ours.lo_ms)
 
 
 # ---- findings ----------------------------------------------------------------------------------------------
@@ -139,10 +143,6 @@ def _opponents(direction: Direction, ours: pd.DataFrame, theirs: pd.DataFrame) -
             yield ("fft, filters of 5x5 and more", "FFT, FFT_TILING"), (mine, other)
     yield ("best of ours", "best of cuDNN"), (fastest(ours), fastest(theirs))
     yield ("best within 64 MiB", "best of cuDNN within 64 MiB"), (within_limit(ours), within_limit(theirs))
-
-
-def duel(ours: pd.Series, theirs: pd.Series) -> Ratio:
-    return Ratio(theirs.time_ms / ours.time_ms, theirs.lo_ms / ours.hi_ms, theirs.hi_ms / ours.lo_ms)
 
 
 def frameworks() -> Iterator[Row]:

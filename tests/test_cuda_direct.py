@@ -13,7 +13,7 @@ from convbench.algorithms.cuda_direct_batch import Batch, BatchPlan
 from convbench.algorithms.cuda_direct_filter import Filter
 from convbench.algorithms.cuda_direct_gather import Gather
 from convbench.algorithms.cuda_direct_walk import met, walks
-from emulator import Emulated, failures
+from emulator import Emulated, failures, slow
 from hypothesis import given, settings
 from strategies import problems
 
@@ -125,7 +125,7 @@ LARGEST, LARGE, *OTHERS = BEYOND_A_TILE
 
 @layouts
 @directions
-@every("text", [*(pytest.param(text, marks=pytest.mark.slow) for text in (LARGEST, LARGE)), *OTHERS])
+@every("text", [*slow(LARGEST, LARGE), *OTHERS])
 def test_every_tile(text: str, direction: Direction, layout: Layout) -> None:
     assert not failures(Given(every_tile), Problem.parse(text, direction=direction, layout=layout))
 
@@ -142,10 +142,7 @@ def test_images_innermost(text: str) -> None:
 @layouts
 @every(
     "direction",
-    [
-        *(pytest.param(one, marks=pytest.mark.slow) for one in (Direction.FWD, Direction.BWD_DATA)),
-        Direction.BWD_FILTER,
-    ],
+    [*slow(Direction.FWD, Direction.BWD_DATA), Direction.BWD_FILTER],
 )
 def test_sums_are_put_aside(direction: Direction, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reductions beyond 1024 terms; in filter gradients, parts of more steps than are summed at once."""

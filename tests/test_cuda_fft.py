@@ -13,7 +13,7 @@ from convbench.algorithms.cuda_fft_products import source as products_source
 from convbench.algorithms.cuda_fft_spectra import blocks, places
 from convbench.algorithms.cuda_fft_transforms import peak_source, tile_source, whole_source
 from convbench.algorithms.gpu_blas import LIBRARY_BYTES
-from emulator import Emulated, failures
+from emulator import Emulated, failures, slow
 from emulator.cupy import PROPERTIES
 
 from convbench.api import Variant
@@ -30,13 +30,6 @@ from convbench.problem import Direction, Layout, Precision, Problem
 from convbench.reference import reference
 
 pytest_plugins = ("emulator.plugin",)
-
-
-def slow(*values: object) -> list[object]:
-    """Parameters of tests that the emulator takes seconds for; others see the same code."""
-    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
-
-
 ALL_DIRECTIONS = pytest.mark.parametrize("direction", Direction)
 
 # Everything plain; stride and dilation with groups by threads; groups by matrix products; one small image.

@@ -13,7 +13,7 @@ from convbench.algorithms.cuda_implicit import CudaImplicit, Form, ImplicitPlan,
 from convbench.algorithms.cuda_implicit_filter import Filter
 from convbench.algorithms.cuda_implicit_gather import Gather, walks
 from convbench.algorithms.cuda_implicit_tiles import ENGINES, Engine, tiles
-from emulator import Emulated, failures
+from emulator import Emulated, failures, slow
 
 from convbench import accuracy, conformance
 from convbench.api import Direction, Layout, Plan, Precision, Problem, Variant
@@ -81,13 +81,13 @@ def test_every_case(text: str, direction: Direction, layout: Layout) -> None:
 
 @directions
 @every("engine", [WARPS, CHUNKS])
-@every("text", [*LARGER[:2], pytest.param(LARGER[2], marks=pytest.mark.slow)])
+@every("text", [*LARGER[:2], *slow(LARGER[2])])
 def test_every_tile(text: str, engine: Engine, direction: Direction) -> None:
     assert not failures(Given(engine), Problem.parse(text, direction=direction))
 
 
 @directions
-@every("text", [WHOLE[0], pytest.param(WHOLE[1], marks=pytest.mark.slow)])
+@every("text", [WHOLE[0], *slow(WHOLE[1])])
 def test_every_tile_in_bulk(text: str, direction: Direction) -> None:
     problem = Problem.parse(text, direction=direction)
     assert {form.product.engine for form in forms(problem, None, True).values()} == {BULK}

@@ -13,7 +13,7 @@ from convbench.algorithms.cuda_winograd_forms import CudaForm
 from convbench.algorithms.cuda_winograd_operands import UNIT
 from convbench.algorithms.cuda_winograd_variants import MANY, forms
 from convbench.algorithms.gpu_blas import LIBRARY_BYTES
-from emulator import Emulated, failures
+from emulator import Emulated, failures, slow
 
 from convbench.accuracy import BARS
 from convbench.conformance import ADJOINT_CASES, CASES, TAP_CASES, check_adjoint, check_taps, solve
@@ -26,13 +26,10 @@ pytest_plugins = ("emulator.plugin",)
 WINOGRAD = CudaWinograd()
 FEATURES = (
     "n3c6h13w9k4r3p1g2",
-    *(
-        pytest.param(text, marks=pytest.mark.slow)
-        for text in ("n3c13h17w19k11r3p1", "n3c4h11w13k4r3d2p2", "n3c3h20w21k4r3p0.1x2.0flip")
-    ),
+    *slow("n3c13h17w19k11r3p1", "n3c4h11w13k4r3d2p2", "n3c3h20w21k4r3p0.1x2.0flip"),
 )
 ROUNDED = ("n1c70h6w5k65r3p1", "n2c16h24w20k32r3p1", "n2c6h8w7k4r3p1g2", "n2c5h12w10k6r5p2")
-OWN = (pytest.param("n1c64h6w5k96r3p1", marks=pytest.mark.slow), "n2c64h5w6k64r3p1g2")
+OWN = (*slow("n1c64h6w5k96r3p1"), "n2c64h5w6k64r3p1g2")
 VGG3 = "n64c256h56k256r3p1"
 TILES, POINTS = 64 * 14 * 14, 6 * 6  # of F(4, 3) there
 
@@ -75,7 +72,7 @@ def test_channels_that_do_not_come_in_wholes_are_left_to_cublas(layout: Layout, 
         assert (named["f2_3xfp16"] != "cublas") is own
 
 
-@pytest.mark.parametrize("precision", ["tf32", "fp16", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["tf32", "fp16", *slow("bf16")])
 @pytest.mark.parametrize("text", ROUNDED)
 def test_every_variant_earns_its_class(text: str, precision: str, older: None) -> None:
     assert not failures(WINOGRAD, *every(text, precision))

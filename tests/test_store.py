@@ -187,3 +187,16 @@ def test_a_damaged_pack_is_told(tmp_path: Path, spoil: Callable[[bytes], bytes])
     line = seal({"schema": 1, "kind": "noise", "problem": "p", "ratio": 1.01, "environment": "e"})
     (tmp_path / PACKED).write_bytes(spoil(gzip.compress(line * 50)))
     assert any("damaged" in note for note in read(tmp_path).notes)
+
+
+def test_a_pack_is_read_up_to_its_bound_and_a_plain_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = seal({"schema": 1, "kind": "noise", "problem": "p", "ratio": 1.01, "environment": "e"}) * 50
+    monkeypatch.setattr("convbench.store.MOST_UNPACKED", len(data) // 2)
+    (tmp_path / PACKED).write_bytes(gzip.compress(data))
+    packed = read(tmp_path)
+    assert len(packed.noise) == 25 and "more than" in packed.notes[0]
+    (tmp_path / FILE).write_bytes(data)
+    plain = read(tmp_path)
+    assert len(plain.noise) == 50 and not plain.notes

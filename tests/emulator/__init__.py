@@ -13,13 +13,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from convbench.api import Algorithm, Plan, Problem, Variant
 from convbench.conformance import Finding, check_case
 
 from . import cupy
 
-__all__ = ["Emulated", "failures"]
+__all__ = ["Emulated", "failures", "slow"]
+
+
+def slow(*values: object) -> list[Any]:
+    """Parameters of tests that take seconds here; others see the same code."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 class Emulated:
