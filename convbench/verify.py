@@ -84,7 +84,8 @@ def _consult_oracle(problem: Problem, question: Question, seed: int) -> None:
     a, b = map(to_host, question.operands)
     values, magnitudes = oracle(problem, a, b, positions)
     layout = (0, 3, 1, 2) if problem.layout == "nhwc" else (0, 1, 2, 3)
-    answers = to_host(question.answer.transpose(layout)[tuple(positions.T)])
+    where = module_of(question.answer).asarray(positions.T)
+    answers = to_host(question.answer.transpose(layout)[tuple(where)])
     if not (abs(answers - values) <= ORACLE_BAR * magnitudes).all():
         worst = positions[int(np.argmax(abs(answers - values)))].tolist()
         raise HarnessError(f"{problem.label}: reference and oracle disagree at output {worst}")
