@@ -202,6 +202,8 @@ class Step:
     def run(self, tensors: Mapping[str, int], blocks: Mapping[str, int]) -> None:
         chunk, direction = self.chunk, self.chunk.problem.direction
         operands = {**tensors, "columns": tensors["x"], **blocks}
+        if not chunk.copies_y:  # as a last chunk of one image, which is in order as it is
+            operands["y"] = tensors["y"]
         if chunk.lowers and direction is not Direction.BWD_DATA:
             self.lowering.lower(tensors["x"], operands["columns"])
         if chunk.copies_y and direction is not Direction.FWD:

@@ -23,7 +23,7 @@ pytest_plugins = ("emulator.plugin",)
 pytestmark = pytest.mark.usefixtures("emulated")
 
 # More images than fit a chunk, more pixels than fit a part, pixels that fill no vector; some with groups.
-CUT = ("n5c3h9w10k4r3p1", "n5c3h7w9k5r1", "n4c4h10w9k6r3u2p1g2", "n3c8h7w6k4r2flip")
+CUT = ("n5c3h9w10k4r3p1", "n5c3h7w9k5r1", "n4c4h10w9k6r3u2p1g2", "n5c4h8w7k6r3p1g2", "n3c8h7w6k4r2flip")
 
 every = pytest.mark.parametrize
 directions = every("direction", list(Direction))
