@@ -23,7 +23,11 @@ struct Axis {
 //   row_tiles, pixel_tiles  blocks along the rows and the columns of a matrix product
 //   images, run             whose pixels of one row follow one another, `run` at a time (0: the whole row)
 //   packed                  the reduction follows NHWC filters: (tap, channel)
-//   wide_out                four neighbouring results may be written at once
+//   wide_out                four neighbouring results may be written at once; in cells, two
+//   cuts, cut               blocks that share a reduction, numbers from one part of the results to the next
+//   fours                   1: four neighbouring pixels lie beside each other and meet the same taps;
+//                           2: so do four neighbouring filters
+//   cells                   only phase 0 of the stride has taps: its blocks write the other phases' zeros too
 //   filter                  taps; term_step, row_step: in the filters, from a summed and from a computed
 //   channel to
 //                           the next
@@ -31,6 +35,8 @@ struct Shape {
     int n, groups, c, k, flip;
     Axis rows, cols;
     int row_tiles, pixel_tiles, images, run, packed, wide_out, filter, term_step, row_step;
+    int fours, cells, cuts;
+    long long cut;
 };
 
 // Neighbours of an image on their way: as words, since taking them apart would wait for them.
@@ -75,6 +81,13 @@ __device__ __forceinline__ Walk backward(const Axis &a, int flip, int phase) {
     return walk;
 }
 
+// Phases of an axis, and the i-th of them: those that most taps meet come first, where that is easily said.
+__device__ __forceinline__ int phases(const Axis &a) { return min(a.stride, a.x); }
+__device__ __forceinline__ int phase(const Axis &a, int i) {
+    const bool each = a.coarse == a.stride && a.stride <= a.x;  // tap i meets a phase of its own
+    return each ? ((i * a.dilation - a.pad) % a.stride + a.stride) % a.stride : i;
+}
+
 // Both axes of a block's results; for gradients of x, `block` loses the phase it stands for.
 template <bool GRADIENT>
 __device__ __forceinline__ void walk(const Shape &s, unsigned &block, Walk &rows, Walk &cols) {
@@ -116,6 +129,8 @@ struct Tile {
                                   : WARPS == 8 || ROWS * COLS > 64 ? 2
                                   : ROWS * COLS > 32               ? 3
                                                                    : 4;
+
+    static constexpr int THREE = sizeof(Real) == 8 ? 1 : 3;  // where a kernel can do with so few registers
 
     // Lanes lie so that among any four two read one address: a warp's vector load then takes half the time.
     static __device__ __forceinline__ int row(int i, int thread) {
@@ -179,6 +194,18 @@ __device__ __forceinline__ void copy_async(E *to, const E *from, bool real) {
                  "r"(real ? unsigned(sizeof(E)) : 0u));
 #else
     *to = real ? *from : E(0);
+#endif
+}
+
+// The same of four neighbours.
+__device__ __forceinline__ void copy_four(float *to, const float *from, bool real) {
+#ifdef __CUDA_ARCH__
+    const unsigned place = __cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from),
+                 "r"(real ? 16u : 0u));
+#else
+    for (int i = 0; i < 4; ++i)
+        to[i] = real ? from[i] : 0;
 #endif
 }
 

@@ -86,15 +86,22 @@ def _choices(problem: Problem, limit: int | None, clusters: bool) -> Iterator[Ch
             name = _cut(f"tile{one.tile.size}", one.parts)
             yield Choice(name, tuple(one.launches()), one.workspace, one.tile.size)
     else:
-        tiles = gather.gathers(problem, clusters)
-        if tiles and thin.serves(tiles[0]):
-            yield Choice("thin", (thin.launch(tiles[0]),), 0, "2x4")
-            tiles = tiles[:1]
-        for tile in tiles:
-            yield Choice(tile.name, (tile.launch(),), 0, tile.tile.size)
-        if tiles and batch.serves(problem):
-            for best in batch.batches(problem):
-                yield Choice(best.name, (), best.workspace, best.tile.size, best)
+        yield from _gathers(problem, clusters)
+
+
+def _gathers(problem: Problem, clusters: bool) -> Iterator[Choice]:
+    """Forward and backward data."""
+    tiles = gather.gathers(problem, clusters)
+    if tiles and thin.serves(tiles[0]):
+        yield Choice("thin", (thin.launch(tiles[0]),), 0, "2x8")
+        tiles = tiles[:1]
+    elif tiles:
+        tiles = [*tiles, *gather.cuts(tiles[0])]
+    for tile in tiles:
+        yield Choice(tile.name, tuple(tile.launches()), tile.workspace, tile.tile.size)
+    if tiles and batch.serves(problem):
+        for best in batch.batches(problem):
+            yield Choice(best.name, (), best.workspace, best.tile.size, best)
 
 
 def _cut(name: str, parts: int) -> str:
@@ -120,11 +127,11 @@ class DirectPlan:
 
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
         first, *add = self._kernels
-        if not self._gradient:
-            first(a, b, out)
-            return
         partial = pointer(workspace) if add else 0
-        first(a, b, out, partial)
+        if self._gradient:
+            first(a, b, out, partial)
+        else:
+            first(a, b, partial if add else out)
         for kernel in add:
             kernel(partial, out)
 

@@ -115,18 +115,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // ---- products --------------------------------------------------------------------------------------------
 
-// Copy four neighbours to shared memory, or clear them there, without waiting.
-__device__ __forceinline__ void copy_four(Scalar *to, const Scalar *from, bool real) {
-#ifdef __CUDA_ARCH__
-    const unsigned place = __cvta_generic_to_shared(to);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from),
-                 "r"(real ? 16u : 0u));
-#else
-    for (int i = 0; i < FOUR; ++i)
-        to[i] = real ? from[i] : Scalar(0);
-#endif
-}
-
 // Brings the operands of one step after the other to shared memory. A thread moves four pixels, or filters,
 // of a few terms.
 template <class T>
@@ -209,8 +197,7 @@ struct Fours {
 
 // Blocks are numbered from the middle of the image: those with the most taps, which take longest, come first.
 __device__ __forceinline__ unsigned from_the_middle(const Shape &s, unsigned block) {
-    const int phases = min(s.rows.stride, s.rows.x) * min(s.cols.stride, s.cols.x);
-    const int each = s.row_tiles * phases, tile = block / each % s.pixel_tiles;
+    const int each = s.row_tiles * phases(s.cols), tile = block / each % s.pixel_tiles;
     const int away = (tile + 1) / 2, middle = (s.pixel_tiles - 1) / 2;
     const int meant = tile % 2 ? middle + away : middle - away;
     return block + (meant - tile) * each;
@@ -282,4 +269,7 @@ extern "C" __global__ void __launch_bounds__(Tile128x128::SIZE, Tile128x128::BLO
 }
 extern "C" __global__ void __launch_bounds__(Tile64x256::SIZE, Tile64x256::BLOCKS) chwn64x256(ARGUMENTS) {
     gather<Tile64x256>(in, w, out, s, batch);
+}
+extern "C" __global__ void __launch_bounds__(Tile64x128::SIZE, Tile64x128::BLOCKS) chwn64x128(ARGUMENTS) {
+    gather<Tile64x128>(in, w, out, s, batch);
 }

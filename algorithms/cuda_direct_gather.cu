@@ -7,7 +7,8 @@
 //                  fastest); a thread loads them for one pixel
 //               1: a step is 8 channels of one tap, loaded as vectors (NHWC, channels a multiple of 4)
 //   MASKS       1: at most 31 rows and columns of taps: which of them meet a pixel are bits of one word
-//   PARTS       blocks, one cluster, that share a tile's reduction and add up in each other's shared memory
+//   PARTS       blocks, one cluster, that share a tile's reduction and add up in each other's shared memory;
+//               1: blocks that share one each have a place of their own in `out`, if at all
 #include "cuda_direct_results.cuh"
 #include "cuda_direct_terms.cuh"
 
@@ -22,7 +23,7 @@ __device__ __forceinline__ void gather(const Scalar *in, const Scalar *w, Scalar
     long long *where = reinterpret_cast<long long *>(totals + (PARTS > 1));
     Tap *taps = reinterpret_cast<Tap *>(where + T::N);
     const int thread = threadIdx.x;
-    Place place(s, blockIdx.x / PARTS, T::M, T::N);
+    Place place(s, blockIdx.x / blocks_a_tile(s), T::M, T::N);
     if (place.pixels <= 0)
         return;
     place.skip(s);
@@ -35,12 +36,15 @@ __device__ __forceinline__ void gather(const Scalar *in, const Scalar *w, Scalar
     }
     __syncthreads();
 
-    const Parts parts;
+    const Parts parts(s);
+    if (PARTS == 1)
+        out += parts.first * s.cut;
     if (parts.first >= parts.end)
         return;
-    for (int part = parts.first; part < parts.end; ++part) {
-        int now = (long long)order.steps * part / PARTS;
-        const int begin = now, end = (long long)order.steps * (part + 1) / PARTS;
+    int part = parts.first;
+    do {
+        int now = (long long)order.steps * part / parts.count;
+        const int begin = now, end = (long long)order.steps * (part + 1) / parts.count;
         Loader<T> loader(in, w, s, place, order, taps, begin, end);
         Fragment<T> terms[2];
         if (begin < end) {
@@ -65,12 +69,18 @@ __device__ __forceinline__ void gather(const Scalar *in, const Scalar *w, Scalar
             });
 #else
             const Writer<T> writer(where, s);
-            each_pack<T>(sum, [&](const Pack<Real, BESIDE<T>> &pack, int i, int j) {
-                writer.put_pack(out, pack, i, j, more);
-            });
+            if constexpr (CELLS<T>)
+                if (s.cells)
+                    each_pack<T>(sum, [&](const Pack<Real, BESIDE<T>> &pack, int i, int j) {
+                        writer.put_cells(out, pack, i, j, more);
+                    });
+            if (!CELLS<T> || !s.cells)
+                each_pack<T>(sum, [&](const Pack<Real, BESIDE<T>> &pack, int i, int j) {
+                    writer.put_pack(out, pack, i, j, more);
+                });
 #endif
         } while (now < end);
-    }
+    } while (!Parts::ONE && ++part < parts.end);
 #if PARTS > 1
     add_parts<T>(out, *totals, where, s);
 #endif
@@ -82,12 +92,16 @@ extern "C" CLUSTER __global__ void __launch_bounds__(Tile128x128::SIZE, Tile128x
     tile128x128(ARGUMENTS) {
     gather<Tile128x128>(in, w, out, s);
 }
+extern "C" CLUSTER __global__ void __launch_bounds__(Tile64x128::SIZE, Tile64x128::BLOCKS)
+    tile64x128(ARGUMENTS) {
+    gather<Tile64x128>(in, w, out, s);
+}
 extern "C" CLUSTER __global__ void __launch_bounds__(Tile64x64::SIZE, PARTS > 1 ? 3 : Tile64x64::BLOCKS)
     tile64x64(ARGUMENTS) {
     gather<Tile64x64>(in, w, out, s);
 }
 #if PARTS == 1 || defined(__CUDA_EMULATOR__)
-extern "C" CLUSTER __global__ void __launch_bounds__(Tile96x128::SIZE, Tile96x128::BLOCKS)
+extern "C" CLUSTER __global__ void __launch_bounds__(Tile96x128::SIZE, Tile96x128::THREE)
     tile96x128(ARGUMENTS) {
     gather<Tile96x128>(in, w, out, s);
 }

@@ -9,7 +9,9 @@ from math import gcd, prod
 
 from convbench import cuda
 from convbench.api import Direction, Precision, Problem
+from convbench.problem import LONGEST
 
+from .cuda_direct_filter import BYTES_A_CYCLE, SECOND_KERNEL, add_parts
 from .cuda_direct_shape import DEPTH, Launch, Tile, defines, nhwc, shape_of, tile_threads
 from .cuda_direct_walk import met, walks
 from .gpu import Source, by_value, missing
@@ -19,18 +21,22 @@ PACKED_ENTRIES = 1024
 MOST_MASKED = 31  # rows and columns of taps
 SLACK = 1.3  # tiles that may take this much longer than the best are offered too
 MOST_TILES = 3
+NEAR = 1.05  # a tile that needs a workspace is offered if it may take this much longer than the best
 FIXED, ADDED = 4, 14  # steps that take as long as what a block does around its own; as adding up parts
-PARTS = (2, 4, 8)  # of a reduction
+PARTS = (2, 4, 8)  # of a reduction in a cluster
+CUTS = (2, 3, 4, 5, 6, 7, 8)  # of a reduction in a workspace
 TWO_PIXELS = 0.88  # the rate that is left where a thread loads the channels of two pixels
 
 TILES = (
     Tile(128, 128, 1.0),
-    Tile(96, 128, 1.03, 3),
-    Tile(64, 256, 1.01),
-    Tile(64, 64, 0.83, 4),
-    Tile(32, 256, 0.9, 3),
+    Tile(96, 128, 1.0, 3),
+    Tile(64, 256, 0.98),
+    Tile(64, 128, 0.93, 3),
+    Tile(64, 64, 0.8, 4),
+    Tile(32, 256, 0.88, 3),
 )
-SPLIT = ("128x128", "64x64")  # tiles whose reduction can be shared
+CROWDED = ("96x128", "32x256")  # tiles without registers for what cells need
+SPLIT = ("128x128", "64x128", "64x64")  # tiles whose reduction can be shared
 RUNS = {0: 1.0, 4: 0.9, 2: 0.85}  # columns that follow one another, and the rate that is left
 
 
@@ -39,17 +45,19 @@ class Gather:
     """The implicit matrix product of a forward or backward-data problem on one tile.
 
     run    columns after which the next image follows, so that a tile sees few columns; 0: all
-    parts  blocks that share a tile's reduction
+    parts  blocks, a cluster, that share a tile's reduction
+    cuts   blocks that share it by way of a workspace
     """
 
     problem: Problem
     tile: Tile
     run: int = 0
     parts: int = 1
+    cuts: int = 1
 
     @property
     def name(self) -> str:
-        split = f"-split{self.parts}" if self.parts > 1 else ""
+        split = f"-split{self.parts}" if self.parts > 1 else f"-parts{self.cuts}" if self.cuts > 1 else ""
         return f"tile{self.tile.size}{split}" + (f"-run{self.run}" if self.run else "")
 
     @property
@@ -66,7 +74,18 @@ class Gather:
     def phases(self) -> int:
         """Sub-problems: remainders of the pixels of x when divided by the stride."""
         p = self.problem
-        return prod(map(min, p.stride, p.image)) if self.backward else 1
+        return prod(map(min, p.stride, p.image)) if self.backward and not self.cells else 1
+
+    @property
+    def cells(self) -> bool:
+        """Whether phase 0 alone has taps, and its blocks write the zeros of the others too."""
+        p = self.problem
+        whole = all(x % u == 0 for x, u in zip(p.image, p.stride, strict=True))
+        if not self.backward or p.stride == (1, 1) or not whole:
+            return False
+        if p.precision is Precision.FP64 or self.tile.size in CROWDED:
+            return False
+        return all(phase.taps == 0 for axis in (0, 1) for phase in walks(p, axis)[1:])
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -83,23 +102,33 @@ class Gather:
 
     @property
     def blocks(self) -> int:
-        return prod(self.tiles) * self.phases * self.problem.groups * self.parts
+        return prod(self.tiles) * self.phases * self.problem.groups * self.parts * self.cuts
+
+    @property
+    def results(self) -> int:
+        p = self.problem
+        return p.n * (p.c * prod(p.image) if self.backward else p.k * prod(p.output))
+
+    @property
+    def workspace(self) -> int:
+        return self.cuts * self.results * self.problem.precision.itemsize if self.cuts > 1 else 0
 
     @property
     def cycles(self) -> float:
         """Clock cycles: rounds of blocks with an average reduction, and at the end one with the longest."""
-        mean, longest = (self.channels[0] * taps / DEPTH / self.parts for taps in self.taps)
+        mean, longest = (self.channels[0] * taps / DEPTH / self.parts / self.cuts for taps in self.taps)
         around = FIXED + (ADDED if self.parts > 1 else 0)
         scattered = self.by_channel and self.tile.n > tile_threads(self.problem)
         rounds = self.tile.cycles(self.blocks) / (RUNS[self.run] * (TWO_PIXELS if scattered else 1))
-        return rounds * (mean + around) + self.tile.cycles(1) * (longest - mean)
+        adding = self.workspace / BYTES_A_CYCLE + SECOND_KERNEL if self.cuts > 1 else 0
+        return rounds * (mean + around) + self.tile.cycles(1) * (longest - mean) + adding
 
     @property
     def taps(self) -> tuple[float, float]:
         """That a tile needs, on average and at most."""
         line = self.images * (self.run or self.pixels[1])  # pixels of one row, and of one run, side by side
         seen = -(-self.tile.n // line) + (line % self.tile.n > 0)
-        rows, cols = (walks(self.problem, axis) for axis in (0, 1))
+        rows, cols = (walks(self.problem, axis)[: 1 if self.cells else None] for axis in (0, 1))
         high = [met(walk, seen) for walk in rows]
         wide = [met(walk, self.run or walk.count) for walk in cols]
         sums = [sum(sum(phase) / len(phase) for phase in axis) / len(axis) for axis in (high, wide)]
@@ -139,6 +168,15 @@ class Gather:
         return single and self.tile.size in SPLIT and (self.by_channel if nhwc(self.problem) else self.masks)
 
     @property
+    def fours(self) -> int:
+        """1: four neighbouring pixels of a tile lie beside each other and meet the same taps; 2: filters."""
+        p = self.problem
+        if nhwc(p) or p.precision.itemsize != 4 or p.r * p.s > 1:
+            return 0
+        one = p.p == 1 and p.stride == (1, 1) and p.pad == ((0, 0), (0, 0)) and not self.run
+        return int(one and p.q % 4 == 0) + 2 * int(self.backward and self.channels[1] % 4 == 0)
+
+    @property
     def packed(self) -> bool:
         """One table for the whole reduction, in the order of NHWC filters."""
         p = self.problem
@@ -161,13 +199,20 @@ class Gather:
         inner = 1 if nhwc(self.problem) else taps
         return (taps * outputs, inner) if self.backward else (inner, taps * reduced)
 
+    def launches(self) -> Iterator[Launch]:
+        yield self.launch()
+        if self.cuts > 1:
+            yield add_parts(self.problem, self.results, self.cuts)
+
     def launch(self) -> Launch:
         p, outputs, (term, row) = self.problem, self.channels[1], self.steps
         beside = gcd(self.pixels[1], self.run) if self.phases == 1 else 1
+        pack = 2 if self.cells and not nhwc(p) else 4
         shape = shape_of(
             p, row_tiles=self.tiles[0], pixel_tiles=self.tiles[1], images=self.images, run=self.run,
-            packed=int(self.packed), wide_out=int((outputs if nhwc(p) else beside) % 4 == 0),
-            term_step=term, row_step=row,
+            packed=int(self.packed), wide_out=int((outputs if nhwc(p) else beside) % pack == 0),
+            term_step=term, row_step=row, fours=self.fours, cells=int(self.cells),
+            cuts=self.cuts, cut=self.results,
         )  # fmt: skip
         name = f"tile{self.tile.size}"
         return Launch(self.source, name, self.blocks, (by_value(shape),), self.shared, tile_threads(p))
@@ -205,12 +250,29 @@ def clusters() -> bool:
     return missing() is None and cuda.facts().capability >= (9, 0)
 
 
+def flat(problem: Problem) -> Problem:
+    """Where pixels meet only themselves, all rows are one: most of its pixels then come in fours."""
+    p = problem
+    alone = p.r == p.s == 1 and p.stride == (1, 1) and p.pad == ((0, 0), (0, 0))
+    return replace(p, h=1, w=p.h * p.w) if alone and p.h * p.w <= LONGEST else p
+
+
 def gathers(problem: Problem, split: bool) -> Sequence[Gather]:
     """The best tile for this problem, and others that may be."""
-    whole = [Gather(problem, tile, run) for tile in TILES for run in RUNS]
+    whole = [Gather(flat(problem), tile, run) for tile in TILES for run in RUNS]
     whole = [one for one in whole if one.skips]
     cuts = [replace(one, parts=parts) for one in whole for parts in PARTS if split and one.can_split]
     fitting = [one for one in whole + cuts if one.shared <= LARGEST_SHARED]
     cost = {one: one.cycles for one in fitting}
     ranked = sorted(fitting, key=cost.__getitem__)[:MOST_TILES]
     return [one for one in ranked if cost[one] <= SLACK * cost[ranked[0]]]
+
+
+def cuts(best: Gather) -> Sequence[Gather]:
+    """The best tile with its reduction cut into parts in a workspace, if that is better still."""
+    problem = best.problem
+    if problem.precision.itemsize != 4:
+        return []
+    found = [Gather(problem, tile, run, cuts=cuts) for tile in TILES for run in RUNS for cuts in CUTS]
+    cost = {one: one.cycles for one in found if one.skips and one.shared <= LARGEST_SHARED}
+    return [one for one in sorted(cost, key=cost.__getitem__)[:1] if cost[one] < NEAR * best.cycles]

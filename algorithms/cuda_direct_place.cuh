@@ -16,11 +16,20 @@ struct Place {
     __device__ __forceinline__ Place(const Shape &s, unsigned block, int tile_m, int tile_n) {
         m0 = block % s.row_tiles * tile_m;
         block /= s.row_tiles;
-        walk<BACKWARD>(s, block, rows, cols);
-        group = block / s.pixel_tiles;
+        // Phases of columns share lines of the result; those of rows that take longest come first.
+        const unsigned col_phases = BACKWARD && !s.cells ? phases(s.cols) : 1;
+        const unsigned row_phases = BACKWARD && !s.cells ? phases(s.rows) : 1;
+        cols = BACKWARD ? backward(s.cols, s.flip, s.cells ? 0 : phase(s.cols, block % col_phases))
+                        : forward(s.cols, s.flip);
+        block /= col_phases;
+        const unsigned tile = block % s.pixel_tiles;
+        block /= s.pixel_tiles;
+        rows = BACKWARD ? backward(s.rows, s.flip, s.cells ? 0 : phase(s.rows, block % row_phases))
+                        : forward(s.rows, s.flip);
+        group = block / row_phases;
         run = s.run ? s.run : cols.count;
         runs = (cols.count + run - 1) / run;
-        const long long first = (long long)(block % s.pixel_tiles) * tile_n;
+        const long long first = (long long)tile * tile_n;
         const long long left = (long long)s.n * rows.count * runs * run - first;
         pixels = left < tile_n ? left : tile_n;
         const long long line = first / run, set = line / s.images, row = set / runs;

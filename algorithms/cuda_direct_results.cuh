@@ -17,18 +17,26 @@ __device__ __forceinline__ long long result(const Pixel &p, const Shape &s, cons
 template <class T>
 constexpr int BESIDE = NHWC ? T::VA : T::VB;
 
+// Blocks that share a tile's reduction.
+__device__ __forceinline__ int blocks_a_tile(const Shape &s) { return PARTS > 1 ? PARTS : s.cuts; }
+
+// Whether there may be cells: doubles would make functions too large, and some tiles have no registers left.
+template <class T>
+constexpr bool CELLS = BACKWARD && sizeof(Real) == 4 && T::ROWS * T::COLS != 96 && T::M != 32;
+
 // Writes a tile pack by pack, or adds it to what is there.
 template <class T>
 struct Writer {
     const long long *where;  // each pixel's result is in `out`, or -1
+    const Shape &s;
     int thread, outputs;
     long long channel;
     bool wide;
 
     __device__ __forceinline__ Writer(const long long *where, const Shape &s)
-        : where(where), wide(s.wide_out) {
+        : where(where), s(s), wide(s.wide_out) {
         thread = late(threadIdx.x);
-        outputs = (BACKWARD ? s.c : s.k) - late(blockIdx.x) / PARTS % s.row_tiles * T::M;
+        outputs = (BACKWARD ? s.c : s.k) - late(blockIdx.x) / blocks_a_tile(s) % s.row_tiles * T::M;
         channel = NHWC ? 1 : BACKWARD ? s.rows.x * s.cols.x : s.rows.y * s.cols.y;
     }
 
@@ -48,6 +56,39 @@ struct Writer {
                 const long long at = where[col + l];
                 if (at >= 0)
                     put(out + at + row * channel, load_pack<1>(&pack.at[l]), 1, false, add);
+            }
+        }
+    }
+
+    // The same of phase 0 of the stride, and the zeros of their cells.
+    __device__ __forceinline__ void put_cells(Scalar *out, const Pack<Real, BESIDE<T>> &pack, int i0, int j0,
+                                              bool add) const {
+        constexpr int SIDE = NHWC ? BESIDE<T> : 1;
+        const int row = T::row(i0, thread), col = T::col(j0, thread), valid = outputs - row;
+        if (valid <= 0)
+            return;
+        out += row * channel;
+        const int pairs = !NHWC && s.cols.stride == 2 && wide;
+        const long long pixel = NHWC ? (long long)s.groups * s.c : 1;
+#pragma unroll
+        for (int l = 0; l < BESIDE<T>; l += NHWC ? BESIDE<T> : 2) {
+#pragma unroll 1
+            for (int i = 0; i < s.rows.stride; ++i) {
+                const long long at = where[col + l], next = NHWC ? -1 : where[col + l + 1];
+                Scalar *line = out + i * s.cols.x * pixel;
+                const Real first = i ? 0 : pack.at[l], second = i ? 0 : pack.at[l + 1];
+                if (pairs && at >= 0)
+                    put(line + at, Pack<Real, 4>{{first, 0, second, 0}}, 4, true, add);
+#pragma unroll 1
+                for (int j = 0; !pairs && j < s.cols.stride; ++j) {
+                    if (NHWC && at >= 0)
+                        put(line + at + j * pixel, i + j ? Pack<Real, SIDE>{} : load_pack<SIDE>(&pack.at[l]), valid,
+                            wide, add);
+                    if (!NHWC && at >= 0)
+                        put(line + at + j, Pack<Real, 1>{{j ? 0 : first}}, 1, false, add);
+                    if (!NHWC && next >= 0)
+                        put(line + next + j, Pack<Real, 1>{{j ? 0 : second}}, 1, false, add);
+                }
             }
         }
     }
@@ -88,14 +129,16 @@ constexpr bool CLUSTERS = true;
 constexpr bool CLUSTERS = false;
 #endif
 
-// That this block sums.
+// That this block sums, of `count`.
 struct Parts {
-    int first, end;
+    static constexpr bool ONE = CLUSTERS || PARTS == 1;  // part
+    int count, first, end;
 
-    __device__ __forceinline__ Parts() {
-        const int rank = blockIdx.x % PARTS;
-        first = CLUSTERS ? rank : 0;
-        end = CLUSTERS ? rank + 1 : rank ? 0 : PARTS;
+    __device__ __forceinline__ Parts(const Shape &s) {
+        const int rank = blockIdx.x % blocks_a_tile(s);
+        count = blocks_a_tile(s);
+        first = ONE ? rank : 0;
+        end = ONE ? rank + 1 : rank ? 0 : count;
     }
 };
 
@@ -140,7 +183,10 @@ __device__ __forceinline__ void add_parts(Scalar *out, const Totals<T> &totals, 
         }
         const int i = e % Totals<T>::ACROSS * (NHWC ? T::VA : 1),
                   j = e / Totals<T>::ACROSS * (NHWC ? 1 : T::VB);
-        writer.put_pack(out, sum, i, j, false);
+        if (CELLS<T> && s.cells)
+            writer.put_cells(out, sum, i, j, false);
+        else
+            writer.put_pack(out, sum, i, j, false);
     }
     cluster_sync();  // a block that has ended has no shared memory
 }

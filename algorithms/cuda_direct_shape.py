@@ -13,8 +13,8 @@ from convbench.api import Layout, Precision, Problem
 from .gpu import C_TYPES, Source
 
 __all__ = [
-    "DEPTH", "MULTIPROCESSORS", "THREADS", "Axis", "Launch", "Shape", "Tile", "defines", "nhwc", "shape_of",
-    "tile_threads", "too_large",
+    "ALONE", "DEPTH", "MULTIPROCESSORS", "THREADS", "Axis", "Launch", "Shape", "Tile", "defines", "nhwc",
+    "rounds", "shape_of", "tile_threads", "too_large",
 ]  # fmt: skip
 
 THREADS, DEPTH = 256, 8  # as in cuda_direct.cuh
@@ -38,7 +38,8 @@ class Shape(ctypes.Structure):
         ("cols", Axis),
         *((name, ctypes.c_int) for name in ("row_tiles", "pixel_tiles", "images", "run")),
         *((name, ctypes.c_int) for name in ("packed", "wide_out")),
-        *((name, ctypes.c_int) for name in ("filter", "term_step", "row_step")),
+        *((name, ctypes.c_int) for name in ("filter", "term_step", "row_step", "fours", "cells", "cuts")),
+        ("cut", ctypes.c_longlong),
     ]
 
 
@@ -117,7 +118,11 @@ class Tile:
 
     def cycles(self, blocks: int) -> float:
         """Clock cycles that a step of all blocks takes at 128 products a cycle; few blocks at once idle."""
-        rounds = -(-blocks // MULTIPROCESSORS)
-        rest = rounds % self.resident
-        idle = rest * ((self.resident / rest) ** ALONE - 1) if rest else 0
-        return (rounds + idle) * self.m * self.n * DEPTH / 128 / self.rate
+        return rounds(blocks, self.resident) * self.m * self.n * DEPTH / 128 / self.rate
+
+
+def rounds(blocks: int, resident: int) -> float:
+    """Blocks that a multiprocessor computes one after the other, `resident` of them sharing it."""
+    whole = -(-blocks // MULTIPROCESSORS)
+    rest = whole % resident
+    return whole + (rest * ((resident / rest) ** ALONE - 1) if rest else 0)

@@ -77,6 +77,13 @@ struct Loader {
     static constexpr int TERMS = DEPTH / SHARE;
     static constexpr int SIDE = !BY_CHANNEL ? 1 : sizeof(Scalar) == 8 || TERMS == 2 ? 2 : 4;
     static constexpr int KA = DOWN ? DEPTH / T::WARPS : 1, MA = T::A / KA;  // terms and filters of a thread
+    // Where pixels can be copied in fours: a thread moves one of a few terms.
+    // (The others are short of registers.)
+    static constexpr bool FOURS = !NHWC && sizeof(Scalar) == 4 && PIXELS == 1 && T::ROWS * T::COLS != 96;
+    static constexpr int ACROSS = T::N / 4, TERMS_AT_ONCE = T::SIZE / ACROSS;
+    static constexpr int DOWN_FOURS = T::M / 4, FILTERS_AT_ONCE = T::SIZE / DOWN_FOURS;
+    static constexpr bool FILTERS = FOURS && BACKWARD && DEPTH % FILTERS_AT_ONCE == 0 &&
+                                    T::SIZE % DOWN_FOURS == 0;
     static constexpr int K_STEP = T::WARPS, M_STEP = DOWN ? 32 : T::SIZE / DEPTH;
 
     const Tap *taps;
@@ -105,8 +112,16 @@ struct Loader {
         high = place.rows.size, wide = place.cols.size;
         mine = BY_CHANNEL ? thread / SHARE : thread % T::N;
         kb = (BY_CHANNEL ? thread % SHARE : thread / T::N) * TERMS;
+        if (FOURS && s.fours & 1) {
+            mine = thread % ACROSS * 4;
+            kb = thread / ACROSS;
+        }
         ka = DOWN ? thread / 32 : thread % DEPTH;
         ma = DOWN ? thread % 32 : thread / DEPTH;
+        if (FILTERS && s.fours & 2) {
+            ma = thread % DOWN_FOURS * 4;
+            ka = thread / DOWN_FOURS;
+        }
         rows_left = (BACKWARD ? s.c : s.k) - place.m0 - ma;
         x_step = BY_CHANNEL ? DEPTH : order.repeat * from.channel;
         f_step = (BY_CHANNEL ? DEPTH : order.repeat) * s.term_step;
@@ -132,8 +147,9 @@ struct Loader {
             forget();
     }
 
+    // What is still brought meets nothing; its terms are read where the table surely has some.
     __device__ __forceinline__ void forget() {
-        rows_left = 0;
+        rows_left = t = 0;
 #pragma unroll
         for (int q = 0; q < PIXELS; ++q)
             corner[q].forget();
@@ -151,6 +167,8 @@ struct Loader {
                     if (corner[q].meets(tap, high, wide) && kb + j < left)
                         b[q][j / SIDE] = *reinterpret_cast<const Side<SIDE> *>(corner[q].at + tap.offset + j);
                 }
+        } else if (FOURS && s.fours & 1) {
+            load_fours(stage);
         } else {
             Tap tap[TERMS];  // all read before the first copy: one that follows a read has to wait
 #pragma unroll
@@ -163,6 +181,22 @@ struct Loader {
                     bring<ASYNC>(stage.b[kb + j][mine + q * T::SIZE], b[q][j].at[0],
                                  corner[q].at + tap[j].offset, corner[q].meets(tap[j], high, wide));
         }
+        if (FILTERS && s.fours & 2)
+            load_filters(stage);
+        else
+            load_each_filter(stage);
+        advance();
+    }
+
+    __device__ __forceinline__ void load_filters(Stage<T> &stage) {
+        if constexpr (FILTERS) {
+#pragma unroll
+            for (int k = 0; k < DEPTH; k += FILTERS_AT_ONCE)
+                copy_four(&stage.a[ka + k][ma], f + taps[t + ka + k].weight, rows_left > 0);
+        }
+    }
+
+    __device__ __forceinline__ void load_each_filter(Stage<T> &stage) {
 #pragma unroll
         for (int k = 0; k < KA; ++k) {
             const Scalar *filters = f + (BY_CHANNEL ? taps[t].weight + (long long)k * K_STEP * s.term_step
@@ -173,7 +207,19 @@ struct Loader {
                 bring<ASYNC>(stage.a[ka + k * K_STEP][ma + i * M_STEP], a[k * MA + i], filters,
                              real && i * M_STEP < rows_left);
         }
-        advance();
+    }
+
+    __device__ __forceinline__ void load_fours(Stage<T> &stage) {
+        if constexpr (FOURS) {
+            Tap tap[DEPTH / TERMS_AT_ONCE];
+#pragma unroll
+            for (int j = 0; j < DEPTH / TERMS_AT_ONCE; ++j)
+                tap[j] = taps[t + kb + j * TERMS_AT_ONCE];
+#pragma unroll
+            for (int j = 0; j < DEPTH / TERMS_AT_ONCE; ++j)
+                copy_four(&stage.b[kb + j * TERMS_AT_ONCE][mine], corner[0].at + tap[j].offset,
+                          corner[0].meets(tap[j], high, wide));
+        }
     }
 
     __device__ __forceinline__ void advance() {

@@ -96,8 +96,9 @@ def compile_source(
 
 
 def _complaints(log: str) -> str:
-    """The log without what ptxas was asked to tell."""
-    return "\n".join(line for line in log.splitlines() if line and not re.match(r"ptxas (info|  )", line))
+    """The log without what ptxas was asked to tell, and what concerns a debugger alone."""
+    kept = (line for line in log.splitlines() if line and not re.match(r"ptxas (info|  )", line))
+    return "\n".join(line for line in kept if "Function too large, generated debug information" not in line)
 
 
 def _kernels(log: str) -> list[Kernel]:

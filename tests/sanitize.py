@@ -26,6 +26,7 @@ CASES = (
     "n2c64h8w8k96r1",
     "n1c32h12w12k64r5p2",
     "n32c16h6w6k32r3u2p1",  # images enough to lie innermost
+    "n2c8h8w8k8r3p1g8",
 )
 STORED = ((Precision.FP32, Layout.NCHW), (Precision.FP16, Layout.NHWC))
 

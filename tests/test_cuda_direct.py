@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
-from convbench.algorithms import cuda_direct, cuda_direct_depthwise, cuda_direct_filter, cuda_direct_gather
+from convbench.algorithms import cuda_direct, cuda_direct_filter, cuda_direct_gather
 from convbench.algorithms.cuda_direct import Choice, CudaDirect, choices
 from convbench.algorithms.cuda_direct_batch import TILES as BATCH_TILES
 from convbench.algorithms.cuda_direct_batch import Batch, BatchPlan
@@ -103,8 +103,10 @@ def every_tile(problem: Problem) -> list[Choice]:
     """All tiles, filter gradients in one part and in several."""
     if problem.direction is not Direction.BWD_FILTER:
         gathers = [Gather(problem, tile, run) for tile in cuda_direct_gather.TILES for run in (0, 3, 4)]
-        gathers += [replace(one, parts=parts) for one in gathers for parts in (2, 8) if one.can_split]
-        return [Choice(one.name, (one.launch(),), 0, "") for one in gathers]
+        split = [replace(one, parts=parts) for one in gathers for parts in (2, 8) if one.can_split]
+        cut = [replace(one, cuts=3) for one in gathers if problem.precision.itemsize == 4]
+        found = [*gathers, *split, *cut]
+        return [Choice(one.name, tuple(one.launches()), one.workspace, "") for one in found]
     cuts = [Filter(problem, tile, parts) for tile in cuda_direct_filter.TILES for parts in (1, 5)]
     return [Choice(f"{one.tile.size}-{one.parts}", tuple(one.launches()), one.workspace, "") for one in cuts]
 
@@ -128,6 +130,33 @@ LARGEST, LARGE, *OTHERS = BEYOND_A_TILE
 @every("text", [*slow(LARGEST, LARGE), *OTHERS])
 def test_every_tile(text: str, direction: Direction, layout: Layout) -> None:
     assert not failures(Given(every_tile), Problem.parse(text, direction=direction, layout=layout))
+
+
+# Phase 0 of a stride alone has taps: cells of two columns at once, of one, of three; a stride of one axis.
+CELLS = (
+    "n3c9h12w8k10r1u2", "n2c70h8w12k9r1u2", "n2c5h9w6k7r1u3x2", "n2c6h5w8k8r1u1x2g2", "n3c4h10w10k6r1u2",
+    "n5c8h4w6k5r3p2u2d2",
+)  # fmt: skip
+
+
+@layouts
+@every("precision", [Precision.FP32, Precision.FP16])
+@every("text", CELLS)
+def test_zeros_of_cells(text: str, precision: Precision, layout: Layout) -> None:
+    problem = Problem.parse(text, direction="bwd-data", precision=precision, layout=layout)
+    assert Gather(problem, cuda_direct_gather.TILES[0]).cells
+    assert not failures(Given(every_tile), problem)
+
+
+@every("direction", [Direction.FWD, Direction.BWD_DATA])
+@every("text", ["n2c24h7w20k68r1", "n3c9h6w6k10r1", "n5c140h2w2k6r1", "n2c12h3w5k9r1g3"])
+def test_pixels_that_meet_only_themselves_are_one_row(text: str, direction: Direction) -> None:
+    problem = cuda_direct_gather.flat(Problem.parse(text, direction=direction))
+    assert problem.h == 1
+    filters = direction is Direction.BWD_DATA and problem.c % 4 == 0
+    assert Gather(problem, cuda_direct_gather.TILES[0]).fours == (problem.w % 4 == 0) + 2 * filters
+    assert not failures(Given(every_tile), problem)
+    assert not failures(CudaDirect(), Problem.parse(text, direction=direction))
 
 
 # Images that fill no four, one pixel or several in a tile, phases that no tap meets.
@@ -188,28 +217,6 @@ def test_strips_of_a_depthwise_gradient_are_cut_where_channels_are_few() -> None
     few = names("n16c8h56k8r3p1g8", "bwd-filter")
     assert few[0].startswith("strips-parts")
     assert few[1] == "strips"
-
-
-@every(
-    ("text", "direction", "kernel"),
-    [
-        ("n1c4h9k4r3p1g4", "fwd", "forward_3_1"),
-        ("n1c4h9k8r5p2u2g4", "fwd", "forward_5_2"),
-        ("n1c4h9w8k4r3p1g4", "fwd", "forward_3_1_by4"),
-        ("n1c4h9w12k4r3p1u2g4", "fwd", "forward_3_2_by2"),
-        ("n1c4h9w10k4r5p2g4", "bwd-data", "backward_5_1_by2"),
-        ("n1c4h9w8k4r3p1x0g4", "fwd", "forward_3_1"),
-        ("n1c4h9k4r3d2p2g4", "fwd", "forward_any"),
-        ("n1c4h9k4r3s5p1x2g4", "fwd", "forward_any"),
-        ("n1c4h9k4r3p1g4", "bwd-data", "backward_3_1"),
-        ("n1c4h9k8r3p1g4", "bwd-data", "backward_any"),
-        ("n1c4h9k4r3p1u2g4", "bwd-data", "backward_any"),
-        ("n1c4h9k8r5p2u2g4", "bwd-filter", "gradient_5_2"),
-        ("n1c4h9k4r7p3g4", "bwd-filter", "gradient_any"),
-    ],
-)
-def test_common_filters_have_strips_of_their_own(text: str, direction: str, kernel: str) -> None:
-    assert cuda_direct_depthwise.function(Problem.parse(text, direction=direction)) == kernel
 
 
 def test_few_results_a_group_slide() -> None:
@@ -333,40 +340,3 @@ def test_sources_are_few_and_cover_what_is_asked_for() -> None:
                 launch.source for choice in choices(problem, None).values() for launch in choice.launches
             }
             assert asked <= listed
-
-
-# ---- packs of depthwise problems ---------------------------------------------------------------------------
-
-# Strips of full height and a rest, rows and columns without padding or with much of it, odd widths in NHWC;
-# packs of 2, 4 and 8; turned filters.
-PACKS = (
-    "n1c4h33w16k4r3p1g4", "n2c6h9w10k6r3p1x2g6flip", "n1c4h31w24k4r3p1u2g4", "n1c2h5w8k2r3g2",
-    "n1c4h3w13k4r3p3g4", "n1c4h20w8k4r5p2g4flip", "n1c2h31w16k2r5p2u2g2", "n1c2h3w9k2r5p4g2",
-)  # fmt: skip
-
-
-@layouts
-@every("precision", [Precision.FP64, Precision.FP32, Precision.FP16])
-@every("direction", [Direction.FWD, Direction.BWD_DATA])
-def test_depthwise_packs(precision: Precision, direction: Direction, layout: Layout) -> None:
-    cases = [Problem.parse(t, direction=direction, precision=precision, layout=layout) for t in PACKS]
-    assert not failures(CudaDirect(), *cases)
-
-
-@every(
-    ("text", "layout", "precision", "pack"),
-    [
-        ("n1c8h16k8r3p1g8", "nchw", "fp16", 8),
-        ("n1c8h16k8r3p1g8", "nchw", "fp32", 4),
-        ("n1c8h14k8r3p1g8", "nchw", "fp16", 2),
-        ("n1c8h16k8r3g8", "nchw", "fp16", 1),
-        ("n1c8h7k8r3g8", "nhwc", "fp16", 4),
-        ("n1c8h7k8r3g8", "nhwc", "fp32", 2),
-        ("n1c6h7k6r3g6", "nhwc", "fp16", 2),
-        ("n1c8h7k8r5p2g8", "nhwc", "fp32", 2),
-        ("n1c7h7k7r3p1g7", "nhwc", "fp32", 1),
-        ("n1c8h7k16r3p1g8", "nhwc", "fp32", 1),
-    ],
-)
-def test_packs_are_as_wide_as_alignment_allows(text: str, layout: str, precision: str, pack: int) -> None:
-    assert cuda_direct_depthwise.packs(Problem.parse(text, layout=layout, precision=precision)) == pack
