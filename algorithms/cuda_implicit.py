@@ -4,6 +4,7 @@ fp16 and bf16 in nhwc need no workspace (backward data: the filters, turned). Ot
 into that form: fp32 split into two scaled halves of fp16, whose three products keep fp32's digits ("3xfp16");
 tf32 as scaled fp16, which has as many digits. On Hopper warpgroups multiply what its copy engine brings
 ("bulk"), or what threads copy where it cannot ("tile"); on other GPUs since Ampere warps multiply.
+Of 1x1 layers in fp32 nchw it reads images as they are ("point").
 """
 
 from __future__ import annotations
@@ -16,15 +17,25 @@ from math import prod
 from convbench.api import Direction, Plan, Precision, Problem, Variant
 
 from . import cuda_implicit_fold as fold
+from . import cuda_implicit_lines as lines
 from . import cuda_implicit_operands as operands
+from . import cuda_implicit_point as point
+from . import cuda_implicit_point_gradient as point_gradient
+from . import cuda_implicit_taps as taps
 from . import cuda_implicit_tiles as tiles
+from . import cuda_implicit_unfold as unfold
 from .cuda_implicit_filter import Filter
-from .cuda_implicit_fold import FoldedFilters, FoldedImages, folded, worthwhile
+from .cuda_implicit_fold import FoldedFilter, FoldedFilters, FoldedImages, folded, worthwhile
 from .cuda_implicit_gather import MOST_PHASES, Gather
-from .cuda_implicit_operands import Filters, Images, ceil, copies, scaled
+from .cuda_implicit_lines import Lines
+from .cuda_implicit_operands import Filters, Images, Launch, ceil, copies, scaled
 from .cuda_implicit_plan import ImplicitPlan
+from .cuda_implicit_point import Point
+from .cuda_implicit_point_gradient import PointGradient
 from .cuda_implicit_products import Product
+from .cuda_implicit_taps import Taps
 from .cuda_implicit_tiles import HOPPER, Engine, capability
+from .cuda_implicit_unfold import Unfolded
 from .gpu import Source, missing
 
 ALIGNMENT = 256
@@ -48,7 +59,7 @@ class Form:
 
     @property
     def fold(self) -> bool:
-        return self.product.problem != self.problem
+        return self.product.problem != self.problem and not isinstance(self.product, Unfolded)
 
     @property
     def gradient(self) -> bool:
@@ -62,8 +73,20 @@ class Form:
 
     @property
     def second(self) -> Images | Filters:
+        if isinstance(self.product, Unfolded):
+            return unfold.filters(self.problem, self.product)
         kind = FoldedFilters if self.fold else Filters
         return self._images("y") if self.gradient else kind(self.problem, self.product.engine.bulk)
+
+    def finish(self) -> Launch:
+        """(parts, result, exponent or 0)"""
+        match self.product:
+            case Unfolded() as product:
+                return unfold.add(self.problem, product)
+            case FoldedFilter() as product:
+                return fold.add(self.problem, product)
+            case product:
+                return operands.add(self.problem, product.results, product.parts)
 
     def _images(self, name: str) -> Images:
         return Images(self.problem, name, self.product.images, self.product.engine.bulk)
@@ -121,12 +144,16 @@ class CudaImplicit:
         return missing() or _unsuited(problem) or _incapable() or _too_large(problem)
 
     def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        return [form.variant() for form in forms(problem, workspace_limit, hopper()).values()]
+        return [form.variant() for form in offered(problem, workspace_limit).values()]
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
         limits = variant.workspace_bytes, None
-        offered = {name: form for limit in limits for name, form in forms(problem, limit, hopper()).items()}
-        return ImplicitPlan(offered[variant.name])
+        found = {name: form for limit in limits for name, form in offered(problem, limit).items()}
+        form = found[variant.name]
+        return ImplicitPlan(form) if isinstance(form, Form) else form.plan()
+
+
+Offered = Form | Point | PointGradient | Lines | Taps
 
 
 def hopper() -> bool:
@@ -163,7 +190,8 @@ def _too_large(problem: Problem) -> str | None:
     p = problem
     padded = [size + sum(pad) for size, pad in zip(p.image, p.pad, strict=True)]
     pixels = p.n * max(prod(padded), prod(p.output))
-    chunks = max(Images(one, name, p.n).chunks for one in (p, folded(p)) for name in "xy")
+    operand = folded(p, bulk=True) if worthwhile(p) else p
+    chunks = max(Images(one, name, p.n).chunks for one in (p, operand) for name in "xy")
     filters = max(p.k, p.c) * (max(p.k, p.c) // p.groups + operands.CHUNK) * p.r * p.s
     if max(pixels * chunks, filters) > LARGEST_COUNT:
         return "more than 2^31 - 1 chunks of 8 channels in a tensor, or numbers in the filters"
@@ -173,16 +201,25 @@ def _too_large(problem: Problem) -> str | None:
 # ---- variants ----------------------------------------------------------------------------------------------
 
 
+def offered(problem: Problem, limit: int | None) -> Mapping[str, Offered]:
+    """The variants by name; images are read as they are where that can be."""
+    for thin in (lines, taps):
+        if hopper() and thin.suits(problem):
+            return {**thin.forms(problem), **forms(problem, limit, True)}
+    if not hopper() or not point.suits(problem):
+        return forms(problem, limit, hopper())
+    if problem.direction is not Direction.BWD_FILTER:
+        return point.forms(problem, limit)
+    strided: Mapping[str, Form] = {} if problem.stride == (1, 1) else forms(problem, limit, wgmma=True)
+    return {**strided, **point_gradient.forms(problem, limit)}
+
+
 @lru_cache(maxsize=256)
 def forms(problem: Problem, limit: int | None, wgmma: bool) -> Mapping[str, Form]:
     """The variants by name: over the batch, and over as many images as keep within the limit."""
-    inner = folded(problem) if worthwhile(problem) else problem
-    kind = Filter if problem.direction is Direction.BWD_FILTER else Gather
-    bulk = wgmma and kind(inner, problem.n, tiles.TILES[False, 1][0], tiles.ENGINES[-1]).suits_bulk()
-    engine = Engine(wgmma, bulk)
     found: dict[str, Form] = {}
     for images in (count for count in range(problem.n, 0, -1) if problem.n % count == 0):
-        whole = [kind(inner, images, tile, engine) for tile in tiles.tiles(problem, engine)]
+        whole = _products(problem, images, wgmma)
         offered = [Form(problem, one) for one in _best(whole)]
         small = Form(problem, _smallest(whole))
         within = [form for form in (*offered, small) if limit is None or form.workspace <= limit]
@@ -191,6 +228,17 @@ def forms(problem: Problem, limit: int | None, wgmma: bool) -> Mapping[str, Form
         if within or problem.n // images >= MOST_CHUNKS:
             break
     return found
+
+
+def _products(problem: Problem, images: int, wgmma: bool) -> list[Product]:
+    """On every tile that could do."""
+    if worthwhile(problem):
+        return fold.products(problem, images, wgmma)
+    kind = Filter if problem.direction is Direction.BWD_FILTER else Gather
+    bulk = wgmma and kind(problem, images, tiles.TILES[False, 1][0], tiles.ENGINES[-1]).suits_bulk()
+    engine = Engine(wgmma, bulk)
+    whole = [kind(problem, images, tile, engine) for tile in tiles.tiles(problem, engine)]
+    return unfold.instead(whole, unfold.products(problem, images, wgmma))
 
 
 def _best(whole: Sequence[Product]) -> list[Product]:
@@ -213,6 +261,11 @@ def sources() -> Iterator[Source]:
     """Every compilation there can be."""
     yield from operands.sources()
     yield from fold.sources()
+    yield from lines.sources()
+    yield from taps.sources()
+    yield from point.sources()
+    yield from point_gradient.sources()
+    yield from unfold.sources()
     yield from tiles.sources()
 
 

@@ -230,3 +230,9 @@ def _column_maxima(problem: Problem, rows: int, period: int, width: int, inner: 
     kernel, slice_ = source(problem.precision)["column_maxima"], SLICE // 16
     blocks = rows // period * ceil(period, slice_) * ceil(width, 32)
     return lambda *arrays: kernel(blocks, THREADS, *arrays, period, width, inner, slice_)
+
+
+def add(problem: Problem, results: int, parts: int) -> Launch:
+    """(parts, result, exponent or 0)"""
+    kernel, blocks = source(problem.precision)["add_parts"], ceil(results, THREADS)
+    return lambda *arrays: kernel(blocks, THREADS, *arrays, results, parts)

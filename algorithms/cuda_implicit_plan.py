@@ -9,7 +9,7 @@ from convbench.api import Array, Problem
 
 from . import cuda_implicit_operands as operands
 from . import gpu_maps
-from .cuda_implicit_operands import Filters, Images, Launch, ceil
+from .cuda_implicit_operands import Filters, Images, Launch
 from .cuda_implicit_products import Product
 from .cuda_implicit_tiles import source
 from .gpu import pointer
@@ -35,6 +35,7 @@ class Needs(Protocol):
     def second(self) -> Images | Filters: ...
     @property
     def keys(self) -> int: ...
+    def finish(self) -> Launch: ...
     def places(self, base: int) -> dict[str, int]: ...
 
 
@@ -51,6 +52,7 @@ class ImplicitPlan:
         )
         self._convert = form.first.convert(), form.second.convert()
         self._maxima = form.first.maxima(), form.second.maxima()
+        self._finish = form.finish()
         self._own = operands.source(form.problem.precision).load()
         self._maps: dict[tuple[int, int], tuple[Any, Any]] = {}
 
@@ -96,11 +98,8 @@ class ImplicitPlan:
 
     def _add(self, out: int, at: Addresses) -> None:
         """The parts of every result, in order."""
-        product = self._form.product
-        if product.partly:
-            blocks, count = ceil(product.results, operands.THREADS), product.results
-            arrays = at["partial"], out, at.get("scale", 0)
-            self._own["add_parts"](blocks, operands.THREADS, *arrays, count, product.parts)
+        if self._form.product.partly:
+            self._finish(at["partial"], out, at.get("scale", 0))
 
     def _scales(self, name: str, first: int, at: Addresses) -> int:
         """Where the scales of a chunk begin; 0 if nothing is scaled."""
