@@ -1,4 +1,4 @@
-"""Winograd convolution on CUDA, unfused: transforms of our own around batched products.
+"""Winograd convolution on CUDA, unfused but for one variant: transforms of our own around batched products.
 
 The mathematics and the names are those of winograd.py: tiles become a x a points, and every point is one
 matrix product. In fp32 it goes through SGEMM ("fma") or through three fp16 products of high and low halves
@@ -19,6 +19,7 @@ from convbench.api import Array, Plan, Precision, Problem, Variant
 
 from . import gpu_blas
 from .cuda_winograd_forms import MOST_PRODUCTS, CudaForm
+from .cuda_winograd_fused import NAME, FusedPlan, fused
 from .cuda_winograd_operands import filters_struct, tiles_struct
 from .cuda_winograd_products import Multiply, can_multiply
 from .cuda_winograd_variants import TAPS, forms, sources, too_large
@@ -63,10 +64,14 @@ class CudaWinograd:
         return missing()
 
     def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        found = forms(problem, workspace_limit, can_multiply())
-        return [form.named(name) for name, form in found.items()]
+        hopper = can_multiply()
+        found = forms(problem, workspace_limit, hopper)
+        named = [form.named(name) for name, form in found.items()]
+        return [*named, form.variant()] if (form := fused(problem, hopper)) else named
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
+        if variant.name == NAME and (form := fused(problem, can_multiply())):
+            return FusedPlan(form)
         whole = forms(problem, hopper=can_multiply())[variant.name.partition("_chunk")[0]]
         return CudaWinogradPlan(replace(whole, images=variant.details["images"]))
 

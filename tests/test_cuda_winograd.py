@@ -99,7 +99,7 @@ def test_chunks_of_images_and_parts_of_tiles(
 def test_every_tap_is_where_it_belongs(direction: Direction, layout: Layout, emulated: Any) -> None:
     problem = Problem.parse(TAP_CASES[0], direction=direction, layout=layout)
     findings = list(check_taps(Emulated(WINOGRAD), problem))
-    assert {finding.variant for finding in findings} == set(forms(problem))
+    assert {finding.variant for finding in findings} >= set(forms(problem))
     assert not [finding for finding in findings if finding.failure]
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from convbench.algorithms import cuda_implicit_tiles, gpu, gpu_fft, gpu_maps
+from convbench.algorithms import cuda_implicit_tiles, cuda_winograd_fused, gpu, gpu_fft, gpu_maps
 
 from convbench import cuda, libcublas
 
@@ -27,6 +27,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublas]:
     cufft = FakeCufft()
     monkeypatch.setattr(gpu_fft, "library", lambda: cufft)
     monkeypatch.setattr(gpu_maps, "encode", maps.encode)
+    monkeypatch.setattr(cuda_winograd_fused, "encode", lambda tensor, box: maps.encode(tensor))
     _forget()
     yield blas
     _forget()
