@@ -27,9 +27,17 @@ run two-gpus yardstick --algorithms cudnn --directions fwd,bwd-data --devices 0,
 run depthwise n64c256h56k256r3p1g256 n32c96h112k96r3p1g96 --algorithms direct,cudnn --directions fwd --precision fp32,fp16 --layout all
 run energy n64c256h28k256r3p1 --algorithms torch --directions fwd --precision fp32,fp16 --energy
 run torch convnet-benchmarks --algorithms torch
-for pair in winograd:WINOGRAD_NONFUSED implicit:IMPLICIT_PRECOMP_GEMM fft:FFT fft:FFT_TILING; do
-  convbench ab ${pair%:*} cudnn/${pair#*:} yardstick --directions all --device cuda --out "$out/ab-${pair#*:}" --format markdown > "$out/ab-${pair#*:}.md" || true
-done
+ab() { folder=$1; shift; convbench ab "$@" yardstick --device cuda --format markdown --out "$out/ab/$folder" > "$out/ab/$folder.md" || true; }
+mkdir -p "$out/ab"
+ab winograd cudnn/WINOGRAD_NONFUSED winograd --directions all
+ab fft cudnn/FFT fft --directions all
+ab fft-tiling cudnn/FFT_TILING fft --directions fwd,bwd-data
+ab direct cudnn/IMPLICIT_GEMM direct --directions fwd
+ab direct-gradients cudnn/ALGO_0 direct --directions bwd-data,bwd-filter
+ab implicit cudnn/IMPLICIT_PRECOMP_GEMM implicit --directions fwd
+ab implicit-gradients cudnn/ALGO_1 implicit --directions bwd-data,bwd-filter
+ab im2col cudnn/GEMM im2col --directions fwd
+ab implicit-fp16 cudnn-graph implicit --directions all --precision fp16 --layout nhwc --plans 4
 for tool in memcheck racecheck; do
   for name in direct im2col fft winograd implicit; do
     compute-sanitizer --tool $tool python3 tests/sanitize.py $name > "$out/$tool-$name.log" 2>&1 || true
@@ -40,3 +48,4 @@ for name in direct im2col fft winograd implicit cudnn cudnn-graph; do
   convbench verify $name --device cuda --matrix --format markdown > "$out/coverage-$name.md" || [ $? -eq 1 ]
 done
 python3 tests/gpu_faults.py "$out/faults" > "$out/faults.md" || true
+python3 tests/gpu_commands.py > "$out/commands.md" || true

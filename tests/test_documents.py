@@ -5,89 +5,28 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from documents import DOCUMENTS, EARLIER, FENCE, FOUND, ROOT, for_gpu, kept, plannable, runnable, writes
 
 import convbench
 from convbench.accuracy import BARS
 from convbench.cli import VIEWS, cli
-from convbench.store import FILE, PACKED
+from convbench.store import read
 from convbench.suites import select
 
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "results/README.md",
-    *ROOT.glob("docs/**/*.md"),
-]
-FENCE = re.compile(r"(?ms)^```(\w*)\n(.*?)^```")
-INLINE = re.compile(r"`(convbench [^`\n]+)`")
-COMMENT = re.compile(r"(?s)<!--.*?-->")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-LARGE = 1_500_000  # bytes of a packed folder: `results/derive.py --check` reads those above
-
-# What stands for something else in a command, and what is put there to see whether it parses.
-STANDS_FOR = {
-    **dict.fromkeys(("DIR", "A", "results/base", "results/host-a"), "results/cpu-torch"),
-    **dict.fromkeys(("B", "results/new", "results/host-b"), "results/cpu-torch"),
-    **{
-        "NAME": "direct",
-        "$name": "direct",
-        "OLD": "direct",
-        "NEW": "im2col",
-        "LAYER": "n1c1h3k1r3",
-        "FILE": "quick",
-    },
-    **{"ADDRESS": "tcp://head:8786", "SUITE": "quick", "KIND": "csv", "$1": "nchw", "$2": "fp32", "N": "4"},
-    **{"$layout": "nchw", "$precision": "fp32"},
-}
 TARGETS = ("run", "ab")  # commands whose arguments name layers
 
 
 def name(document: Path) -> str:
     return str(document.relative_to(ROOT))
-
-
-def lines(text: str) -> Iterator[str]:
-    """Code blocks line by line, continued lines joined; then commands in tables and sentences."""
-    text = COMMENT.sub("", text)
-    for language, block in FENCE.findall(text):
-        if language in ("", "sh", "bash"):
-            yield from block.replace("\\\n", " ").splitlines()
-    yield from INLINE.findall(FENCE.sub("", text))
-
-
-def split(line: str) -> list[str]:
-    """Words and operators as a shell sees them, without comments."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
-    return list(lexer)
-
-
-def commands(text: str) -> Iterator[list[str]]:
-    """The words of every convbench command; `...` says that there may be more."""
-    for line in lines(text):
-        words = split(line) if "convbench" in line else []
-        command: list[str] = []
-        for word in [*words, ";"]:
-            if set(word) <= set(";&|<>()"):
-                if command[:1] == ["convbench"]:
-                    yield [STANDS_FOR.get(one, one) for one in command[1:] if one != "..."]
-                command = []
-            else:
-                command.append(word)
-
-
-FOUND = sorted(
-    {tuple(command) for document in DOCUMENTS for command in commands(document.read_text("utf-8"))}
-)
 
 
 def parsed(words: tuple[str, ...]) -> click.Context:
@@ -99,24 +38,6 @@ def parsed(words: tuple[str, ...]) -> click.Context:
         assert command is not None
         context = command.make_context(command.name, rest, parent=context)
     return context
-
-
-def runnable(words: tuple[str, ...]) -> bool:
-    """Whether a command needs no GPU, writes nothing and is done soon."""
-    first = words[0] if words else ""
-    needs = any(word in ("--time", "cuda", "-o", "--out", "--plot") for word in words)
-    files = [
-        file for word in words[1:] for file in (ROOT / word / FILE, ROOT / word / PACKED) if file.is_file()
-    ]
-    reads = first in ("show", "plan") and bool(files)
-    large = any(word.endswith(".csv") for word in words) or any(file.stat().st_size > LARGE for file in files)
-    return not needs and not large and (reads or first == "list" or words[:2] == ("suite", "show"))
-
-
-def plannable(words: tuple[str, ...]) -> bool:
-    """Whether this is a sweep that a machine without a GPU could make."""
-    gpu = any(word == "cuda" or word.startswith(("cudnn", "--devices")) for word in words)
-    return words[:1] == ("run",) and not gpu and len(words) > 2 and not words[1].endswith(".csv")
 
 
 # ---- tables and pictures ----------------------------------------------------------------------------------
@@ -232,6 +153,48 @@ def test_sweeps_for_the_cpu_say_what_they_would_measure(words: tuple[str, ...], 
     )
     assert done.returncode == 0, done.stderr
     assert "cells" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the records, in which commands may write."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(ROOT / "results", folder / "results")
+    for missing, other in EARLIER.items():
+        shutil.copytree(ROOT / other, folder / missing)
+    export = CliRunner().invoke(cli, ["suite", "export", "quick", "--to", "csv"])
+    (folder / "quick").write_text(export.output)  # where a document says FILE
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [words for words in FOUND if writes(words)], ids=" ".join)
+def test_commands_that_write_run(
+    words: tuple[str, ...], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(elsewhere)
+    assert CliRunner().invoke(cli, list(words), catch_exceptions=False).exit_code == 0
+
+
+RECORDED = ROOT / "results/h200-commands/README.md"
+
+
+@pytest.mark.parametrize("words", [words for words in FOUND if for_gpu(words)], ids=" ".join)
+def test_commands_for_a_gpu_were_executed_on_one(words: tuple[str, ...]) -> None:
+    """`python tests/gpu_commands.py` makes the record."""
+    rows = [row.split(" | ") for row in RECORDED.read_text("utf-8").splitlines()]
+    ends = [row[1] for row in rows if row[0] == f"| `convbench {shlex.join(words)}`"]
+    assert ends and set(ends) <= {"0", "interrupted"}
+
+
+@pytest.mark.parametrize("words", [words for words in FOUND if kept(words)], ids=" ".join)
+def test_sweeps_whose_records_are_kept_were_made_so(words: tuple[str, ...]) -> None:
+    folder, asked = kept(words), parsed(words).params
+    assert folder is not None
+    same = ("targets", "algorithms", "batch", "directions", "limits", "preset", "cache")
+    made = [parsed(tuple(run["command"])).params for run in read(folder).runs]
+    alike = [run for run in made if all(run[key] == asked[key] for key in same)]
+    assert set(asked["precisions"]) <= {one for run in alike for one in run["precisions"]}
 
 
 # ---- examples ---------------------------------------------------------------------------------------------
