@@ -122,12 +122,12 @@ BEYOND_A_TILE = (
     "n3c21h9w11k133r3p1", "n2c7h8w9k133r3p1", "n2c8h17w18k24r3u2p1", "n6c16h5w4k16r3p1g2", "n1c140h6w5k9r2",
     "n5c4h3w2k5r5p4", "n2c24h7w20k68r1", "n2c9h12w11k10r3u3x2d2p2flip",
 )  # fmt: skip
-LARGEST, LARGE, *OTHERS = BEYOND_A_TILE
+LARGE, SMALL = BEYOND_A_TILE[:5], BEYOND_A_TILE[5:]
 
 
 @layouts
 @directions
-@every("text", [*slow(LARGEST, LARGE), *OTHERS])
+@every("text", [*slow(*LARGE), *SMALL])
 def test_every_tile(text: str, direction: Direction, layout: Layout) -> None:
     assert not failures(Given(every_tile), Problem.parse(text, direction=direction, layout=layout))
 
@@ -163,7 +163,7 @@ def test_pixels_that_meet_only_themselves_are_one_row(text: str, direction: Dire
 WITH_IMAGES = ("n33c5h6w7k9r3p1", "n260c3h4k5r2", "n40c9h7w9k10r3u3x2d2p2flip", "n2c6h5k4r1u2")
 
 
-@every("text", [*OTHERS, *WITH_IMAGES])
+@every("text", [*slow(*LARGE[2:]), *SMALL, *WITH_IMAGES])
 def test_images_innermost(text: str) -> None:
     assert not failures(Given(every_batch), Problem.parse(text, direction="bwd-data"))
 

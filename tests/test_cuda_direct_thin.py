@@ -7,7 +7,7 @@ from convbench.algorithms import cuda_direct_thin
 from convbench.algorithms.cuda_direct import CudaDirect, choices
 from convbench.algorithms.cuda_direct_gather import TILES, Gather
 from convbench.algorithms.cuda_direct_thin import Thin, best
-from emulator import failures
+from emulator import failures, slow
 
 from convbench.api import Layout, Precision, Problem
 
@@ -27,7 +27,7 @@ STRIDED = (
 
 
 @layouts
-@every("precision", [Precision.FP64, Precision.FP32, Precision.FP16])
+@every("precision", [*slow(Precision.FP64, Precision.FP16), Precision.FP32])
 @every("text", STRIDED)
 def test_gradients_of_any_stride(
     text: str, precision: Precision, layout: Layout, monkeypatch: pytest.MonkeyPatch
@@ -39,7 +39,7 @@ def test_gradients_of_any_stride(
 
 
 @layouts
-@every("text", ["n3c9h37w41k3r7p3", "n2c5h20w140k6r5s13p1", "n9c9h6w5k12r3p1g3"])
+@every("text", [*slow("n3c9h37w41k3r7p3"), "n2c5h20w140k6r5s13p1", "n9c9h6w5k12r3p1g3"])
 def test_forward(text: str, layout: Layout) -> None:
     problem = Problem.parse(text, layout=layout)
     assert next(iter(choices(problem, None))) == "thin"

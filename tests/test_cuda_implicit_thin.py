@@ -103,7 +103,7 @@ def test_gradients_of_folded_filters(text: str, precision: str, layout: Layout) 
 
 
 @layouts
-@every("direction", ["bwd-data", "bwd-filter"])
+@every("direction", [*slow("bwd-data"), "bwd-filter"])
 def test_every_tap(direction: str, layout: Layout) -> None:
     problem = Problem.parse(conformance.TAP_CASES[1], direction=direction, layout=layout)
     for offered in (IMPLICIT, Given(unfold.products)):
@@ -117,7 +117,7 @@ def test_directions_are_adjoint(text: str) -> None:
     assert finding.outcome == "passed"
 
 
-@every("direction", ["bwd-data", "bwd-filter"])
+@every("direction", slow("bwd-data", "bwd-filter"))
 def test_chunks_of_images_take_less_memory(direction: str) -> None:
     problem = Problem.parse("n4c3h65w61k32r5p2", direction=direction)
     whole = min(form.workspace for form in forms(problem, None, True).values())

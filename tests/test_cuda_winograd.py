@@ -72,7 +72,7 @@ def test_channels_that_do_not_come_in_wholes_are_left_to_cublas(layout: Layout, 
         assert (named["f2_3xfp16"] != "cublas") is own
 
 
-@pytest.mark.parametrize("precision", ["tf32", "fp16", *slow("bf16")])
+@pytest.mark.parametrize("precision", [*slow("tf32", "bf16"), "fp16"])
 @pytest.mark.parametrize("text", ROUNDED)
 def test_every_variant_earns_its_class(text: str, precision: str, older: None) -> None:
     assert not failures(WINOGRAD, *every(text, precision))
