@@ -98,9 +98,9 @@ def plannable(words: Words) -> bool:
 
 
 def kept(words: Words) -> Path | None:
-    """The folder in which a sweep's records are kept, if they are."""
+    """The folder in which a measurement's records are kept, if they are."""
     out = dict(pairwise(words)).get("--out", "")
-    return ROOT / out if words[:1] == ("run",) and out.startswith("results/h200-") else None
+    return ROOT / out if words[:1] in (("run",), ("ab",)) and out.startswith("results/h200-") else None
 
 
 def for_gpu(words: Words) -> bool:
