@@ -101,7 +101,7 @@ extern "C" CLUSTER __global__ void __launch_bounds__(Tile64x64::SIZE, PARTS > 1 
     gather<Tile64x64>(in, w, out, s);
 }
 #if PARTS == 1 || defined(__CUDA_EMULATOR__)
-extern "C" CLUSTER __global__ void __launch_bounds__(Tile96x128::SIZE, Tile96x128::THREE)
+extern "C" CLUSTER __global__ void __launch_bounds__(Tile96x128::SIZE, NHWC ? Tile96x128::BLOCKS : Tile96x128::THREE)
     tile96x128(ARGUMENTS) {
     gather<Tile96x128>(in, w, out, s);
 }

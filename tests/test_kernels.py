@@ -10,6 +10,7 @@ from pathlib import Path
 import nvrtc
 import pytest
 from convbench.algorithms.gpu import HERE, Source
+from emulator import slow
 
 from convbench import algorithms
 
@@ -42,13 +43,13 @@ def label(source: Source) -> str:
 for_every_source = pytest.mark.parametrize("source", [pytest.param(s, id=label(s)) for s in SOURCES])
 
 
+@pytest.mark.parametrize("architecture", [TUNED, *slow(OLDEST, NEXT)])
 @for_every_source
-def test_compiles_for_every_generation(source: Source) -> None:
+def test_compiles_for_every_generation(source: Source, architecture: str) -> None:
     need_compiler()
-    for architecture in (OLDEST, TUNED, NEXT):
-        done = nvrtc.compile_source(source.path, source.macros, f"compute_{architecture}", optimise=False)
-        assert not done.failed, f"{architecture}: {done.log}"
-        assert not done.log, f"{architecture}: {done.log}"
+    done = nvrtc.compile_source(source.path, source.macros, f"compute_{architecture}", optimise=False)
+    assert not done.failed, done.log
+    assert not done.log, done.log
 
 
 @pytest.mark.slow
