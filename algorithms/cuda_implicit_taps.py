@@ -6,77 +6,41 @@ meet at 64 pixels is put together in registers. Every block leaves sums of all t
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import ClassVar
 
-from convbench.api import Array, Direction, Layout, Precision, Problem, Variant
+from convbench.api import Array, Direction, Problem
 
+from .cuda_implicit_bands import AHEAD, ALIGNMENT, FULLEST, PIXELS, Banded, serves, worth_it
 from .cuda_implicit_operands import Launch, ceil, copies
 from .cuda_implicit_products import BYTES_A_CYCLE, MULTIPROCESSORS, PRODUCTS_A_CYCLE
 from .cuda_implicit_tiles import Hopper
-from .gpu import Source, by_value, pointer
+from .gpu import Source, pointer
 
-PIXELS, WORKERS, LOADERS, AHEAD = 128, 256, 256, 3  # as in cuda_implicit_taps.cu
+WORKERS, LOADERS = 256, 256  # as in cuda_implicit_taps.cu
 ADDERS, ADDED = 256, 32  # threads; results of a block
 FILTERS = {1: (64,), 2: (48, 64)}  # of a block, by copies: those that need no more registers than there are
 TILES = 3  # of 64 taps, of a warpgroup
-MEMORY, ALIGNMENT, STATIC = 227 << 10, 1024, 64  # bytes of shared memory
-MOST_CHANNELS, FEWEST_TAPS = 8, 128  # with fewer taps most registers would be idle
-FULLEST = 0.5  # of a tile's pixels, at least
-MOST_GRID = 8 * MULTIPROCESSORS  # each block leaves a part
-SLACK = 1.25  # tiles that may take this much longer than the best are offered too
+FEWEST_TAPS = 128  # with fewer taps most registers would be idle
 PICK_CYCLES, TILE_CYCLES, BLOCK_CYCLES = 500, 400, 8000  # 64 taps at 64 pixels; 128 pixels; a block
 
 
-class Axis(ctypes.Structure):
-    """As in cuda_implicit_taps.cu."""
-
-    _fields_ = [(name, ctypes.c_int) for name in ("x", "y", "taps", "pad", "stride", "dilation")]
-
-
-class Shape(ctypes.Structure):
-    """As in cuda_implicit_taps.cu."""
-
-    _fields_ = [
-        *((name, ctypes.c_int) for name in ("filters", "channels", "units", "bands", "height", "tiles")),
-        *((name, ctypes.c_int) for name in ("taps", "apart", "ring", "width", "flip")),
-        ("rows", Axis),
-        ("cols", Axis),
-    ]
-
-
 @dataclass(frozen=True)
-class Taps:
-    """One variant: `m` filters of a block, `bands` of an image."""
+class Taps(Banded):
+    """One variant; a tile is 128 pixels of a row of dy."""
 
-    problem: Problem
-    m: int
-    bands: int = 1
+    most_grid: ClassVar[int] = 8 * MULTIPROCESSORS  # each block leaves a part
 
     @property
     def name(self) -> str:
         return f"taps{self.m}x{64 * self.row_tiles}"
 
     @property
-    def copies(self) -> int:
-        return copies(self.problem.precision)
-
-    @property
-    def units(self) -> int:
-        return ceil(self.problem.k, self.m)
-
-    @property
-    def height(self) -> int:
-        return ceil(self.problem.p, self.bands)
-
-    @property
-    def tiles(self) -> int:
-        """Of a row of dy."""
-        return ceil(self.problem.q, PIXELS)
+    def tile(self) -> str:
+        return f"{self.m}x{64 * TILES}"
 
     @property
     def taps(self) -> int:
@@ -93,14 +57,11 @@ class Taps:
         return self.row_tiles <= TILES
 
     @property
-    def ring(self) -> int:
-        """Rows of x in shared memory."""
-        p = self.problem
-        return (p.r - 1) * p.dilation[0] + 1 + AHEAD * p.stride[0]
+    def own(self) -> tuple[int, int]:
+        return self.taps, int(self.apart)
 
     @property
     def width(self) -> int:
-        """Of these rows, with what pads them."""
         p = self.problem
         return (self.tiles * PIXELS - 1) * p.stride[1] + (p.s - 1) * p.dilation[1] + 1
 
@@ -136,62 +97,25 @@ class Taps:
         added = 2 * self.workspace / BYTES_A_CYCLE
         return ceil(self.grid, MULTIPROCESSORS) * (rows + BLOCK_CYCLES) + added
 
-    def variant(self) -> Variant:
-        split = self.copies == 2
-        details = {
-            "flops": self.problem.flops * (3 if split else 1),
-            "deterministic": True,
-            "math": "3xfp16" if split else "fp16",
-            "arithmetic": "fp16",
-            "family": "implicit",
-            "tile": f"{self.m}x{64 * TILES}",
-            "engine": "wgmma",
-        }
-        return Variant(self.name, self.workspace, details=details)
-
     def plan(self) -> TapsPlan:
         return TapsPlan(self)
-
-    def arguments(self) -> Any:
-        p = self.problem
-        axes = (
-            Axis(p.image[i], p.output[i], p.taps[i], p.pad[i][0], p.stride[i], p.dilation[i]) for i in (0, 1)
-        )
-        return by_value(Shape(
-            p.k, p.c, self.units, ceil(p.p, self.height), self.height, self.tiles,
-            self.taps, int(self.apart), self.ring, self.width, int(p.flip), *axes,
-        ))  # fmt: skip
 
 
 def suits(problem: Problem) -> bool:
     """Whether rows of dy fill a tile, all taps fill registers, and shared memory holds some rows of x."""
     p = problem
-    stored = p.layout is Layout.NCHW and p.precision in (Precision.FP32, Precision.TF32)
-    few = p.c <= MOST_CHANNELS and p.groups == 1 and prod(p.taps) > 1
     full = FULLEST * PIXELS <= p.q <= PIXELS and FEWEST_TAPS <= p.c * prod(p.taps) <= 2 * 64 * TILES
-    return stored and few and full and p.direction is Direction.BWD_FILTER and bool(possible(p))
+    return serves(p) and full and p.direction is Direction.BWD_FILTER and bool(possible(p))
 
 
 def possible(problem: Problem) -> list[Taps]:
     whole = [Taps(problem, m) for m in FILTERS[copies(problem.precision)]]
-    return [one for one in whole if one.row_tiles <= 2 * TILES and one.shared + STATIC <= MEMORY]
+    return [one for one in whole if one.row_tiles <= 2 * TILES and one.fits]
 
 
 @lru_cache(maxsize=256)
 def forms(problem: Problem) -> dict[str, Taps]:
-    """The best, and others that are nearly as good."""
-    best = sorted((_cut(one) for one in possible(problem)), key=_cycles)
-    return {one.name: one for one in best if one.cycles <= SLACK * best[0].cycles}
-
-
-def _cut(whole: Taps) -> Taps:
-    """Into as many bands as fill the GPU best."""
-    most = max(1, min(whole.problem.p, MOST_GRID // whole.grid))
-    return min((Taps(whole.problem, whole.m, bands) for bands in range(1, most + 1)), key=_cycles)
-
-
-def _cycles(one: Taps) -> float:
-    return one.cycles
+    return worth_it(possible(problem))
 
 
 def source(m: int, count: int) -> Source:
