@@ -49,6 +49,7 @@ inline void arrive(unsigned barrier) {
     if (threadIdx.x % 32 == 0)
         emulator::count(barrier);
 }
+inline void arrive_each(unsigned barrier) { emulator::count(barrier); }
 inline void wait_until_full(unsigned barrier, int phase) { emulator::wait_for_phase(barrier, phase); }
 inline void wait_until_empty(unsigned barrier, int phase) { emulator::wait_for_phase(barrier, phase ^ 1); }
 template <int COUNT> void keep_registers() {}
@@ -96,11 +97,15 @@ __device__ __forceinline__ void wait_until_full(unsigned barrier, int phase) {
 __device__ __forceinline__ void wait_until_empty(unsigned barrier, int phase) {
     wait_for_bytes(barrier, phase ^ 1);
 }
+// Each thread for what it wrote itself.
+__device__ __forceinline__ void arrive_each(unsigned barrier) {
+    ASM("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
 // By whole warps.
 __device__ __forceinline__ void arrive(unsigned barrier) {
     __syncwarp();
     if (threadIdx.x % 32 == 0)
-        ASM("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+        arrive_each(barrier);
 }
 
 // Registers of a thread from here on, fewer or more than before.

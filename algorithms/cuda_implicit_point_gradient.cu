@@ -160,7 +160,7 @@ __device__ __forceinline__ void load(Ring ring, char *stages, char *raws, const 
         wait_until_empty(ring.emptied(), ring.phase);
         convert_columns(stages + ring.slot * STAGE, raws + now * RAW);
         show_copies();
-        arrive(ring.full());
+        arrive_each(ring.full());
         now = now + 1 == STAGES ? 0 : now + 1;
         ahead = ahead + 1 == STAGES ? 0 : ahead + 1;
     }
@@ -285,7 +285,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const Ring ring = {shared_address(stages), shared_address(raws) + STAGES * RAW};
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; ++i) {
-            init_barrier(ring.barriers + 8 * i, LOADERS / 32);
+            init_barrier(ring.barriers + 8 * i, LOADERS);
             init_barrier(ring.barriers + 8 * (STAGES + i), WORKERS / 32);
         }
         show_barriers();
