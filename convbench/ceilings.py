@@ -41,7 +41,7 @@ class Ceiling:
 def measure(device: CudaDevice) -> list[Ceiling]:
     """All ceilings of the current device; about half a minute."""
     found = [_gemm(device.timer, precision) for precision in Precision]
-    return [*found, _copy(device), _floor(device.timer)]
+    return [*found, copy(device), _floor(device.timer)]
 
 
 def _gemm(timer: CudaTimer, precision: Precision) -> Ceiling:
@@ -56,13 +56,13 @@ def _gemm(timer: CudaTimer, precision: Precision) -> Ceiling:
     return max(rates, key=lambda ceiling: ceiling.sustained)
 
 
-def _copy(device: CudaDevice) -> Ceiling:
-    """Bytes read plus bytes written."""
+def copy(device: CudaDevice, count: int = COPY_BYTES) -> Ceiling:
+    """A copy of so many bytes, a multiple of 8: bytes read plus bytes written."""
     xp = device.xp
-    source = xp.random.default_rng(1).random(COPY_BYTES // 8)
+    source = xp.random.default_rng(1).random(count // 8)
     target = xp.empty_like(source)
     sustained, burst, clock = _regimes(device.timer, lambda: xp.copyto(target, source))
-    return Ceiling("copy", "byte/s", 2 * COPY_BYTES / sustained, 2 * COPY_BYTES / burst, clock)
+    return Ceiling("copy", "byte/s", 2 * count / sustained, 2 * count / burst, clock)
 
 
 def _floor(timer: CudaTimer) -> Ceiling:

@@ -25,6 +25,7 @@ run grids grid-map grid-filter grid-channels grid-batch --algorithms $ours,cudnn
 run one-gpu yardstick --algorithms cudnn --directions fwd,bwd-data
 run two-gpus yardstick --algorithms cudnn --directions fwd,bwd-data --devices 0,1
 run depthwise n64c256h56k256r3p1g256 n32c96h112k96r3p1g96 --algorithms direct,cudnn --directions fwd --precision fp32,fp16 --layout all
+python3 results/copies.py "$out/depthwise/copies.md"
 run energy n64c256h28k256r3p1 --algorithms torch --directions fwd --precision fp32,fp16 --energy
 run torch convnet-benchmarks --algorithms torch
 ab() { folder=$1; shift; convbench ab "$@" yardstick --device cuda --format markdown --out "$out/ab/$folder" > "$out/ab/$folder.md" || true; }
