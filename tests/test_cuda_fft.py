@@ -74,7 +74,7 @@ def test_tiles_hardly_longer_than_the_filter_are_right(direction: Direction) -> 
 
 @pytest.mark.usefixtures("emulated")
 @ALL_DIRECTIONS
-@pytest.mark.parametrize("precision", [p for p in Precision if p is not Precision.FP32])
+@pytest.mark.parametrize("precision", [Precision.TF32, Precision.FP16, *slow(Precision.BF16, Precision.FP64)])
 @pytest.mark.parametrize("text", OTHER_CASES)
 def test_other_precisions_are_right(text: str, precision: Precision, direction: Direction) -> None:
     assert not failures(CudaFFT(), Problem.parse(text, direction=direction, precision=precision))

@@ -10,7 +10,7 @@ from convbench.algorithms import cuda_im2col, cuda_im2col_halves, cuda_im2col_pr
 from convbench.algorithms.cuda_im2col import CudaIm2col, chunks, in_halves
 from convbench.algorithms.cuda_im2col_halves import Halves
 from convbench.algorithms.gpu_blas import LARGE_LIBRARY_BYTES
-from emulator import Emulated, failures
+from emulator import Emulated, failures, slow
 from emulator.blas import FakeCublas
 
 from convbench import accuracy, conformance
@@ -31,7 +31,7 @@ layouts = every("layout", list(Layout))
 
 
 @layouts
-@every("precision", list(Precision))
+@every("precision", [Precision.FP32, Precision.TF32, Precision.FP16, *slow(Precision.BF16, Precision.FP64)])
 @directions
 def test_every_case(direction: Direction, precision: Precision, layout: Layout) -> None:
     cases = [

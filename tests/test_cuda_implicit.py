@@ -108,7 +108,7 @@ def test_others_are_not_folded(text: str, direction: str) -> None:
     assert not any("fold" in name for name in forms(Problem.parse(text, direction=direction), None, True))
 
 
-@every("precision", ["tf32", "fp16", "bf16"])
+@every("precision", ["tf32", "fp16", *slow("bf16")])
 @directions
 @every("text", ["n2c12h7w9k20r3u2p1", "n1c64h7w9k64r3p1"])
 def test_other_precisions(text: str, direction: Direction, precision: str) -> None:
