@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import sha256
 from itertools import product
 
 from convbench import cuda
 from convbench.api import Direction, Precision, Problem
 
 from .cuda_implicit_operands import copies
-from .gpu import C_TYPES, Kernel, Source
+from .gpu import C_TYPES, Source
 
 STAGE_MEMORY = {True: 205_000, False: 150_000}  # as in cuda_implicit.cuh: with WGMMA and without
 ROW_BYTES, TABLE_BYTES, ALIGNMENT, BARRIERS = 128, 24, 1024, 128
@@ -116,20 +114,4 @@ def sources() -> Iterator[Source]:
 class Hopper(Source):
     """Compiled for Hopper's own instructions, which plain sm_90 does not have."""
 
-    def load(self) -> Mapping[str, Kernel]:
-        import cupy
-
-        return _load(self, cupy.cuda.runtime.getDevice())
-
-
-@lru_cache(maxsize=64)
-def _load(source: Source, device: int) -> dict[str, Kernel]:
-    import cupy
-
-    folder = source.path.parent
-    text = b"".join(header.read_bytes() for header in sorted(folder.glob("*.cuh")))
-    headers = int(sha256(text).hexdigest()[:8], 16)  # CuPy's cache is blind to them
-    options = "-std=c++17", "-arch=sm_90a", f"-I{folder}", f"-DHEADERS={headers}"
-    macros = (f"-D{macro}" for macro in source.macros)
-    compiled = cupy.RawModule(code=source.path.read_text(), options=(*options, *macros))
-    return {name: Kernel(compiled.get_function(name)) for name in source.functions}
+    architecture = "sm_90a"

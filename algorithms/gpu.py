@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Source:
     functions: tuple[str, ...]
     defines: tuple[tuple[str, str | int], ...] = ()
 
+    architecture: ClassVar[str] = ""  # of the current device
+
     @property
     def path(self) -> Path:
         return HERE / self.file
@@ -69,7 +71,7 @@ class Source:
 
 @lru_cache(maxsize=512)
 def _load(source: Source, device: int) -> dict[str, Kernel]:
-    functions = cuda.kernels(source.path, source.functions, source.macros)
+    functions = cuda.kernels(source.path, source.functions, source.macros, source.architecture)
     return {name: Kernel(function) for name, function in zip(source.functions, functions, strict=True)}
 
 

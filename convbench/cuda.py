@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+INCLUDED = re.compile(r'(?m)^#include "(\w+\.cuh)"')
 
 
 def missing() -> str | None:
@@ -65,18 +68,33 @@ def _uuid(raw: bytes) -> str:
     return "GPU-" + "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-@lru_cache(maxsize=64)
-def module(file: Path, definitions: tuple[str, ...] = ()) -> Any:
+@lru_cache(maxsize=128)
+def module(file: Path, definitions: tuple[str, ...] = (), architecture: str = "") -> Any:
     """A compiled .cu file. CuPy's disk cache is blind to headers, so their content becomes a macro."""
     import cupy
 
-    source = file.read_text()
-    headers = hashlib.sha256(b"".join(h.read_bytes() for h in sorted(file.parent.glob("*.cuh")))).hexdigest()
-    options = (f"-I{file.parent}", f"-DHEADERS={int(headers[:8], 16)}", *(f"-D{d}" for d in definitions))
-    return cupy.RawModule(code=source, options=("-std=c++17", *options))
+    code = file.read_text()
+    content = hashlib.sha256("".join(headers(code, file.parent).values()).encode()).hexdigest()
+    options = ["-std=c++17", f"-I{file.parent}", f"-DHEADERS={int(content[:8], 16)}"]
+    options += [f"-D{definition}" for definition in definitions]
+    options += [f"-arch={architecture}"] * bool(architecture)
+    return cupy.RawModule(code=code, options=tuple(options))
 
 
-def kernels(file: Path, names: Sequence[str], definitions: tuple[str, ...] = ()) -> list[Any]:
+def headers(code: str, folder: Path) -> dict[str, str]:
+    """The .cuh files that code includes from a folder, directly or not, and their text."""
+    found: dict[str, str] = {}
+    left = [code]
+    while left:
+        for name in sorted(set(INCLUDED.findall(left.pop())) - set(found)):
+            found[name] = (folder / name).read_text()
+            left.append(found[name])
+    return found
+
+
+def kernels(
+    file: Path, names: Sequence[str], definitions: tuple[str, ...] = (), architecture: str = ""
+) -> list[Any]:
     """Functions of a .cu file by name."""
-    compiled = module(file, definitions)
+    compiled = module(file, definitions, architecture)
     return [compiled.get_function(name) for name in names]

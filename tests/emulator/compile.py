@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from convbench.cuda import headers
+
 HERE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / f"convbench-emulator-{os.getuid()}"
 OPTIONS = (
@@ -45,8 +47,8 @@ def compile_kernels(code: str, options: Sequence[str]) -> ctypes.CDLL:
     """The shared object of a .cu file's text under NVRTC's options; compiled at most once."""
     macros = tuple(option for option in options if option.startswith("-D"))
     folders = [Path(option[2:]) for option in options if option.startswith("-I")]
-    headers = {file.name: plain(file.read_text()) for folder in folders for file in folder.glob("*.cuh")}
-    return _compiled(plain(code) + _entries(code), macros, tuple(sorted(headers.items())))
+    included = {name: plain(text) for folder in folders for name, text in headers(code, folder).items()}
+    return _compiled(plain(code) + _entries(code), macros, tuple(included.items()))
 
 
 def plain(code: str) -> str:
@@ -68,12 +70,12 @@ extern "C" void describe_{name}(char *kinds, size_t *sizes) {{ emulator::describ
 
 
 @lru_cache(maxsize=None)  # noqa: UP033  # cache_clear is not needed, and a shared object cannot be unloaded
-def _compiled(code: str, macros: tuple[str, ...], headers: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
-    folder = CACHE / _digest([code, *macros, *map(str, headers)])
+def _compiled(code: str, macros: tuple[str, ...], included: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
+    folder = CACHE / _digest([code, *macros, *map(str, included)])
     library = folder / "kernels.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in headers:
+        for name, text in included:
             _write(folder / name, text)
         _write(folder / "kernels.cpp", '#include "cuda_emulator.h"\n' + code)
         _gxx(library, folder / "kernels.cpp", f"-I{folder}", *macros, str(_runtime()))

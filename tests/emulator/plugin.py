@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from convbench.algorithms import cuda_implicit_tiles, cuda_winograd_fused, gpu, gpu_fft, gpu_maps
+from convbench.algorithms import cuda_winograd_fused, gpu, gpu_fft, gpu_maps
 
 from convbench import cuda, libcublas
 
@@ -35,6 +35,5 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublas]:
 
 def _forget() -> None:
     """What is kept of one CuPy must not meet another."""
-    loaded = cuda.module, gpu._load, cuda_implicit_tiles._load
-    for kept in (*loaded, cuda.facts, libcublas._opened, gpu_fft.transforms):
+    for kept in (cuda.module, gpu._load, cuda.facts, libcublas._opened, gpu_fft.transforms):
         kept.cache_clear()
