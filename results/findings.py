@@ -4,64 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from itertools import product
-from pathlib import Path
+from math import hypot
 
 import pandas as pd
+from cells import (
+    MISSING,
+    STRICT,
+    Row,
+    contents,
+    duel,
+    fastest,
+    figure,
+    geometric,
+    load,
+    names,
+    ratio,
+    show,
+    strict,
+    within_limit,
+)  # fmt: skip
+from convbench.report.layers import shape
 from convbench.report.rivals import FOREIGN, LIBRARY, RIVALS, Ratio, mean_cell
 
-import convbench
 from convbench.api import Direction
+from convbench.frame import layers_frame
 
-HERE = Path(__file__).parent
-FRAMEWORKS = ("torch", "JAX")
-MISSING = "–"
-MIB = 2**20
 SIXTEEN = {"fp16": "H", "bf16": "B"}
-
-Row = tuple[str, ...]
-
-
-def load(*folders: str) -> pd.DataFrame:
-    """Cells that were measured by name, with the layer's name in their folder's suite."""
-    frames = [convbench.load(HERE / folder) for folder in folders]
-    cells = pd.concat(frames, ignore_index=True)
-    return cells[(cells.status == "ok") & (cells.selection == "")]
-
-
-@lru_cache
-def names(folder: str) -> dict[str, str]:
-    """Layers and their problems, in the order of the suite."""
-    from convbench.frame import layers_frame
-    from convbench.store import read
-
-    layers = layers_frame(read(HERE / folder))
-    return dict(zip(layers["layer"], layers["problem"], strict=True))
-
-
-def titles(folder: str) -> dict[str, str]:
-    return {problem: layer for layer, problem in names(folder).items()}
-
-
-def fastest(cells: pd.DataFrame) -> pd.Series | None:
-    return cells.loc[cells.time_ms.idxmin()] if len(cells) else None
-
-
-def figure(cell: pd.Series) -> str:
-    return f"{cell.time_ms:.3f} ({cell.lo_ms:.3f} – {cell.hi_ms:.3f})"
-
-
-def ratio(slow: pd.Series, fast: pd.Series) -> str:
-    one = duel(fast, slow)
-    return f"{one.value:.2f} ({one.lo:.2f} – {one.hi:.2f})"
-
-
-def duel(ours: pd.Series, theirs: pd.Series) -> Ratio:
-    return Ratio(theirs.time_ms / ours.time_ms, theirs.lo_ms / ours.hi_ms, theirs.hi_ms / ours.lo_ms)
-
-
-# ---- findings ----------------------------------------------------------------------------------------------
+TENSOR = ("implicit", "im2col")  # families that are one matrix product
 
 
 def accurate_fft() -> Iterator[Row]:
@@ -79,14 +49,27 @@ def accurate_fft() -> Iterator[Row]:
             yield layer, direction.value, *shown, ratio(best, mine)
 
 
-def strict_accuracy() -> Iterator[Row]:
-    """Errors of cuDNN's Winograd where fp32 was asked for strictly."""
-    yield "layer", "direction", "variant", "relative L2 error", "class"
-    cells = load("h200-cudnn")
-    cells = cells[(cells.precision == "fp32") & cells.variant.str.contains("WINOGRAD")]
-    for cell in cells.sort_values("relative_l2", ascending=False).head(6).itertuples():
-        layer = titles("h200-cudnn")[cell.problem]
-        yield layer, cell.direction, cell.variant, f"{cell.relative_l2:.1e}", cell.accuracy
+def work() -> Iterator[Row]:
+    """What the fastest FFT executes forward where filters are large, beside the convolution as written."""
+    yield "layer", "variant", "products (GFLOP)", "transforms (GFLOP)", "as written (GFLOP)", "saved"
+    cells = load("h200-families")
+    cells = cells[(cells.precision == "fp32") & (cells.algorithm == "fft") & (cells.accuracy == "S")]
+    for layer, problem in names("h200-families").items():
+        best = fastest(cells[(cells.problem == problem) & (cells.direction == "fwd") & (cells.r >= 5)])
+        if best is not None:
+            details = contents("h200-families").cells[best.key].details
+            flops = details["flops"], details["transform_flops"], best.flops
+            saved = f"{best.flops / sum(flops[:2]):.1f} times"
+            yield layer, best.variant, *(f"{count / 1e9:.1f}" for count in flops), saved
+
+
+def five_by_five() -> Iterator[Row]:
+    """PyTorch's passes in strict fp32 that are less accurate than strict fp32 asks for."""
+    yield "layer", "direction", "variant", "ms", "relative L2 error", "class"
+    cells = load("h200-torch")
+    for _, cell in cells[(cells.precision == "fp32") & ~cells.accuracy.isin(STRICT)].iterrows():
+        where = shape(cell.problem), cell.direction, cell.variant
+        yield *where, figure(cell), f"{cell.relative_l2:.1e}", cell.accuracy
 
 
 def limit() -> Iterator[Row]:
@@ -96,22 +79,6 @@ def limit() -> Iterator[Row]:
         ours, theirs = map(within_limit, sides)
         if ours is not None and theirs is not None and ours.direction == "fwd":
             yield layer, *_within(ours, sides[0]), *_within(theirs, sides[1]), ratio(theirs, ours)
-
-
-def strict(*folders: str) -> Iterator[tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
-    """Layer, direction, cells of class S of ours, and cells of cuDNN's of class S and F; strict fp32."""
-    for folder in folders or ("h200-families",):
-        cells = load(folder)
-        cells = cells[(cells.precision == "fp32") & (cells.layout == "nchw")]
-        theirs = cells.algorithm.isin(LIBRARY) & cells.accuracy.isin(["S", "F"])
-        ours = ~cells.algorithm.isin(FOREIGN) & (cells.accuracy == "S")
-        for (layer, problem), direction in product(names(folder).items(), Direction):
-            here = (cells.problem == problem) & (cells.direction == direction)
-            yield layer, direction.value, (cells[here & ours], cells[here & theirs])
-
-
-def within_limit(cells: pd.DataFrame) -> pd.Series | None:
-    return fastest(cells[cells.workspace_known & (cells.workspace_bytes <= 64 * MIB)])
 
 
 def means() -> Iterator[Row]:
@@ -145,61 +112,128 @@ def _opponents(direction: Direction, ours: pd.DataFrame, theirs: pd.DataFrame) -
     yield ("best within 64 MiB", "best of cuDNN within 64 MiB"), (within_limit(ours), within_limit(theirs))
 
 
+def splitting() -> Iterator[Row]:
+    """Families that are one product of split halves, against cuDNN's that are one product of fp32."""
+    head, *rows = means()
+    yield head
+    yield from (row for row in rows if row[0] in TENSOR)
+
+
 def frameworks() -> Iterator[Row]:
-    """Forward in strict fp32: our fastest beside what the frameworks' autotuning finds."""
-    yield (
-        "layer",
-        "ours",
-        "ms",
-        *(f"{name} (ms)" for name in FRAMEWORKS),
-        *(f"{name} / ours" for name in FRAMEWORKS),
-    )
+    """Forward in strict fp32: our fastest beside PyTorch's autotuned, its own best, and JAX."""
+    head = "layer", "ours", "ms", "torch/autotuned (ms)", "factor"
+    yield *head, "best of PyTorch", "ms", "factor", "JAX (ms)", "factor"
     cells = load("h200-families")
-    cells = cells[(cells.precision == "fp32") & (cells.direction == "fwd") & cells.accuracy.isin(["S", "F"])]
+    cells = cells[(cells.precision == "fp32") & (cells.direction == "fwd") & cells.accuracy.isin(STRICT)]
     for layer, direction, (ours, _) in strict():
         best = fastest(ours)
         if direction != "fwd" or best is None:
             continue
         group = cells[cells.problem == best.problem]
-        found = [fastest(group[group.algorithm == name.lower()]) for name in FRAMEWORKS]
-        times = [MISSING if one is None else figure(one) for one in found]
-        factors = [MISSING if one is None else ratio(one, best) for one in found]
-        yield layer, f"{best.algorithm}/{best.variant}", figure(best), *times, *factors
+        torch, jax = (group[group.algorithm == name] for name in ("torch", "jax"))
+        own = fastest(torch)
+        tuned, other = fastest(torch[torch.variant == "autotuned"]), fastest(jax)
+        beside = *_beside(tuned, best), own.variant if own is not None else MISSING, *_beside(own, best)
+        yield layer, f"{best.algorithm}/{best.variant}", figure(best), *beside, *_beside(other, best)
+
+
+def _beside(other: pd.Series | None, best: pd.Series) -> Row:
+    return (MISSING, MISSING) if other is None else (figure(other), ratio(other, best))
+
+
+def autotuned() -> Iterator[Row]:
+    """PyTorch's default over its autotuned, and how many calls the first autotuned call lasts."""
+    yield "layers", "direction", "default / autotuned", "largest difference", "first call / a call"
+    for folder in ("h200-families", "h200-torch"):
+        cells = load(folder)
+        cells = cells[(cells.algorithm == "torch") & (cells.precision == "fp32")]
+        sides = (cells[cells.variant == name] for name in ("autotuned", "default"))
+        passes = ["problem", "direction"]
+        tuned, plain = (side.drop_duplicates(passes, keep="last").set_index(passes) for side in sides)
+        for direction in Direction:
+            keys = [key for key in tuned.index if key[1] == direction and key in plain.index]
+            ratios = [duel(tuned.loc[key], plain.loc[key]) for key in keys]
+            worst = max(abs(one.value - 1) for one in ratios)
+            first = (tuned.first_call_ms / tuned.time_ms).loc[keys].median()
+            shown = f"{worst:.1%}", MISSING if pd.isna(first) else f"{first:.1f}"
+            where = f"{len(keys)} of {folder}", direction.value
+            yield *where, geometric(ratios, 4), *shown
+
+
+def im2col_limit() -> Iterator[Row]:
+    """How far im2col is behind the fastest of all within 64 MiB, strict fp32, forward."""
+    yield "layer", "fastest", "ms", "im2col", "ms", "factor"
+    for layer, direction, sides in strict():
+        best = within_limit(pd.concat(sides))
+        own = within_limit(sides[0][sides[0].algorithm == "im2col"])
+        if direction == "fwd" and best is not None and own is not None:
+            first = f"{best.algorithm}/{best.variant}", figure(best)
+            yield layer, *first, own.variant, figure(own), ratio(own, best)
+
+
+def network() -> Iterator[Row]:
+    """VGG-16 in strict fp32: each pass by the fastest that fits, layers as often as the network has them."""
+    yield "VGG-16", "chosen from", "within 64 MiB (ms)", "no limit (ms)", "cost of the limit"
+    cells = load("h200-vgg16")
+    cells = cells[(cells.precision == "fp32") & (cells.layout == "nchw") & cells.accuracy.isin(STRICT)]
+    named = cells[cells.algorithm == "cudnn"]
+    for title, ways in (("forward", [Direction.FWD]), ("forward and both gradients", [*Direction])):
+        for whose, side in (("everything", cells), ("cuDNN's named algorithms", named)):
+            bound, free = (_total(side, ways, choose) for choose in (within_limit, fastest))
+            cost = Ratio(bound.value / free.value, bound.lo / free.hi, bound.hi / free.lo)
+            yield title, whose, *map(_span, (bound, free, cost))
+
+
+def _total(cells: pd.DataFrame, ways: list[Direction], choose: Callable[..., pd.Series | None]) -> Ratio:
+    """Milliseconds of a network; layers were measured independently, so their intervals add in squares."""
+    layers = layers_frame(contents("h200-vgg16"))
+    total, down, up = 0.0, 0.0, 0.0
+    for (problem, repeat), way in product(zip(layers.problem, layers["repeat"], strict=True), ways):
+        best = choose(cells[(cells.problem == problem) & (cells.direction == way)])
+        if best is None:
+            raise SystemExit(f"findings: nothing of h200-vgg16 fits {problem} {way}")
+        total += repeat * best.time_ms
+        down = hypot(down, repeat * (best.time_ms - best.lo_ms))
+        up = hypot(up, repeat * (best.hi_ms - best.time_ms))
+    return Ratio(total, total - down, total + up)
+
+
+def _span(one: Ratio) -> str:
+    return f"{one.value:.2f} ({one.lo:.2f} – {one.hi:.2f})"
 
 
 def _within(bound: pd.Series, side: pd.DataFrame) -> Row:
     """The fastest within the limit, and how often as long as without one it takes."""
-    free = side.time_ms.min()
-    return f"{bound.algorithm}/{bound.variant}", figure(bound), f"{bound.time_ms / free:.2f}"
+    free = side.loc[side.time_ms.idxmin()]
+    cost = "1.00" if free.key == bound.key else ratio(bound, free)
+    return f"{bound.algorithm}/{bound.variant}", figure(bound), cost
 
 
 def depthwise() -> Iterator[Row]:
     """Depthwise forward: ours beside the fastest of cuDNN's named algorithms."""
     yield "layer", "precision", "layout", "ours (ms)", "cuDNN (ms)", "variant", "factor"
     cells = load("h200-depthwise")
-    for key, group in cells.groupby(["problem", "precision", "layout"], sort=False):
+    for (problem, *how), group in cells.groupby(["problem", "precision", "layout"], sort=False):
         library = group.algorithm.isin(LIBRARY)
         ours, theirs = fastest(group[~library]), fastest(group[library])
         if ours is not None and theirs is not None:
-            yield *map(str, key), figure(ours), figure(theirs), theirs.variant, ratio(theirs, ours)
+            yield shape(problem), *how, figure(ours), figure(theirs), theirs.variant, ratio(theirs, ours)
 
 
 FINDINGS: dict[str, Callable[[], Iterator[Row]]] = {
     "accurate-fft": accurate_fft,
-    "strict-accuracy": strict_accuracy,
+    "work": work,
+    "five-by-five": five_by_five,
     "limit": limit,
     "means": means,
+    "splitting": splitting,
     "frameworks": frameworks,
+    "autotuned": autotuned,
+    "im2col-limit": im2col_limit,
+    "network": network,
     "depthwise": depthwise,
 }
 
 
-def main(name: str) -> None:
-    head, *rows = FINDINGS[name]()
-    print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    show(FINDINGS, sys.argv[1])

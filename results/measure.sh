@@ -6,7 +6,8 @@ out=${1:?name a folder for the results}
 run() { folder=$1; shift; convbench run "$@" ${DEVICES:+--devices "$DEVICES"} --device cuda --quick --quiet --out "$out/$folder" || [ $? -eq 1 ]; }
 
 ours=direct,im2col,fft,winograd,implicit
-convbench ceilings
+mkdir -p "$out/selftest"
+convbench ceilings > "$out/selftest/ceilings.txt"
 convbench selftest --out "$out/selftest" || [ $? -eq 1 ]
 for layout in nchw nhwc; do for precision in fp32 tf32 fp16 bf16 fp64; do
   run cudnn yardstick --algorithms cudnn,cudnn-graph --plans 4 --layout $layout --precision $precision
