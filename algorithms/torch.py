@@ -7,6 +7,7 @@ into ours inside the timed call and the memory it takes is not known.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +17,9 @@ import numpy as np
 from convbench import threads
 from convbench.api import Array, Direction, Layout, Plan, Precision, Problem, Variant
 
+# PyTorch keeps cuDNN's plans by thread and problem and, where it has one, ignores `cudnn.benchmark`:
+# what `default` left would never be searched for again, so searches have a thread of their own.
+SEARCHES = ThreadPoolExecutor(1, "cudnn.benchmark")
 BACKENDS = {"cpu": "oneDNN", "cuda": "cuDNN"}
 
 
@@ -133,12 +137,19 @@ class CudaPlan:
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
         import cupy
 
+        call = self._run, cupy.cuda.get_current_stream().ptr, a, b, out, workspace
+        if self._autotuned:
+            SEARCHES.submit(*call).result()
+        else:
+            self._run(*call[1:])
+
+    def _run(self, pointer: int, *arrays: Array) -> None:
         torch = self._torch
-        stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr)
+        stream = torch.cuda.ExternalStream(pointer)
         torch.backends.cuda.matmul.allow_tf32 = self._tf32
         flags = torch.backends.cudnn.flags(enabled=True, benchmark=self._autotuned, allow_tf32=self._tf32)
         with torch.cuda.stream(stream), flags:
-            self._plan.run(a, b, out, workspace)
+            self._plan.run(*arrays)
 
 
 ALGORITHMS = (Torch("cpu"), Torch("cuda"))
