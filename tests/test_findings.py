@@ -84,7 +84,7 @@ def test_autotuning_is_compared_on_passes_that_have_both(monkeypatch: pytest.Mon
     ]
     use(monkeypatch, findings, *cells)
     _, first, *_ = findings.autotuned()
-    assert first == ("2 of h200-families", "fwd", "1.4142 [1.4142, 1.4142]", "100.0%", "25.0")
+    assert first == ("fwd", "2", "1.41 [1.41, 1.41]", "2.00", "30")
 
 
 def entry(name: str, ms: float) -> SimpleNamespace:
