@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # The CUDA extra that fits the driver, where there is one: nvidia-smi prints "CUDA Version: 13.0".
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: \([0-9]*\).*/\1/p')
-EXTRA := $(if $(filter 12,$(CUDA)),cuda12,$(if $(CUDA),cuda13))
+TOO_OLD := $(filter 1 2 3 4 5 6 7 8 9 10 11,$(CUDA))
+TOLD = @echo "a GPU needs CUDA 12 or newer and this driver ends at CUDA $(CUDA): going on with the CPU"
+EXTRA := $(if $(TOO_OLD),,$(if $(filter 12,$(CUDA)),cuda12,$(if $(CUDA),cuda13)))
 
 .PHONY: quickstart test test-all kernels lint bench results results-check clean
 
@@ -48,6 +50,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { echo "no virtual environment: $(PYTHON) needs its venv module (Debian: apt install python3-venv)"; exit 1; }
 
 $(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(if $(TOO_OLD),$(TOLD))
 	$(INSTALL) -e "."$(if $(EXTRA),"[$(EXTRA)]")
 	touch $@
 

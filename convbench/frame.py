@@ -21,6 +21,8 @@ from convbench.store import Contents, read_into, uncollected
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_FLOPS = 1e30  # more is no count of any variant
+
 COLUMNS = {
     "problem": "text form of the problem",
     "direction": "fwd, bwd-data or bwd-filter",
@@ -50,7 +52,8 @@ COLUMNS = {
     "flops": "effective FLOPs, padding counted",
     "inbounds_flops": "FLOPs of taps that meet real input",
     "min_bytes": "bytes of touched operands and result, once each",
-    "algorithm_flops": "FLOPs the variant really executes, where known",
+    "algorithm_flops": "FLOPs the variant really executes, where known; without those of transforms",
+    "transform_flops": "FLOPs of the variant's transforms, where they are recorded",
     "relative_l2": "error against float64",
     "elementwise": "largest error in units of epsilon x sum of |products|",
     "accuracy": "accuracy class",
@@ -178,6 +181,13 @@ def _picked(record: Record) -> Any:
     return str(record.details.get("picked") or "") if _selection(record) else nan
 
 
+def _flops(record: Record, name: str) -> Any:
+    """A count that the variant tells of itself, and that a figure can be made of."""
+    told = record.details.get(name)
+    counts = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < MOST_FLOPS
+    return told if counts else None
+
+
 def _order(record: Record) -> Any:
     return json.dumps(record.details.get("order")) if _selection(record) else nan
 
@@ -201,7 +211,8 @@ READERS: dict[str, Callable[[Record], Any]] = {
     "flags": lambda record: " ".join(record.flags),
     "environment": attrgetter("environment"),
     "key": attrgetter("key"),
-    "algorithm_flops": lambda record: record.details.get("flops"),
+    "algorithm_flops": partial(_flops, name="flops"),
+    "transform_flops": partial(_flops, name="transform_flops"),
     "gflops": _gflops,
     "workspace_bytes": _workspace,
     "workspace_known": _known,

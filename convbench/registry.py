@@ -99,6 +99,9 @@ def select(device: str, names: Iterable[str] | None = None) -> list[Entry]:
             reasons = {broken.name: broken.reason for broken in load_all()[1]}
             if name in reasons:
                 raise UsageError(f"algorithm '{name}' cannot be loaded: {reasons[name]}")
+            if elsewhere := [entry.device for entry in load_all()[0] if entry.name == name]:
+                other = elsewhere[0]
+                raise UsageError(f"algorithm '{name}' is for device {other}, not {device}; --device {other}")
             raise unknown(f"algorithm for device {device}", name, known)
     return [known[name] for name in dict.fromkeys(names)]
 

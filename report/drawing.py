@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import floor, log, log10
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 WIDTH = 9.6  # inches
 LEGEND_WIDTH = 110  # characters
@@ -88,63 +86,6 @@ def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], title: 
         title_fontproperties={"size": 12, "weight": "bold"},
     )
     shown.get_title().set_color(INK)
-
-
-# ---- names beside points -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A name for a point, in data coordinates."""
-
-    x: float
-    y: float
-    text: str
-    color: str = INK
-
-
-# Where a name may stand, in points from its mark: what is tried first looks best.
-PLACES = tuple(
-    (sign * dx, up * dy, "left" if sign > 0 else "right", "bottom" if up > 0 else "top")
-    for dx, dy in ((7, 4), (16, 14), (28, 26))
-    for sign in (1, -1)
-    for up in (1, -1)
-)
-NEAR = 10  # points; a name further off is led to its mark
-LEADER = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
-
-
-def tag_all(figure: Figure, axes: Axes, tags: Iterable[Tag], marks: Iterable[tuple[float, float]]) -> None:
-    """Write names beside their points, the most important first; one without room is left out."""
-    from matplotlib.transforms import Bbox
-
-    figure.draw_without_rendering()  # the layout must be settled, or boxes would not be where they are drawn
-    place, inside = axes.transData.transform, axes.get_window_extent()
-    half = 4.5 * figure.dpi / 72
-    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in map(place, marks)]
-    for tag in tags:
-        for dx, dy, ha, va in PLACES:
-            text = axes.annotate(
-                label(tag.text),
-                (tag.x, tag.y),
-                (dx, dy),
-                textcoords="offset points",
-                ha=ha,
-                va=va,
-                fontsize=8,
-                color=tag.color,
-                zorder=5,
-                arrowprops=LEADER if abs(dx) > NEAR else None,
-            )
-            box = text.get_window_extent()
-            if _within(box, inside) and not box.count_overlaps(taken):
-                taken.append(box)
-                break
-            text.remove()
-
-
-def _within(box: Bbox, frame: Bbox) -> bool:
-    return bool(frame.x0 <= box.x0 <= box.x1 <= frame.x1 and frame.y0 <= box.y0 <= box.y1 <= frame.y1)
 
 
 def label_all(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from math import prod
 from typing import Any
 
 from convbench.problem import Problem
-
-from .layers import shape
 
 # For each axis the fields that it sets; those that follow from it are free to change with it.
 AXES: Mapping[str, tuple[str, ...]] = {
@@ -37,6 +34,11 @@ class Grid:
     def values(self, axis: int) -> list[int]:
         return sorted({place[axis] for place in self.places})
 
+    @property
+    def whole(self) -> bool:
+        """Whether every place is taken."""
+        return len(self.places) == prod(len(self.values(axis)) for axis in range(len(self.axes)))
+
 
 def lines(problems: Iterable[str]) -> list[Grid]:
     """For each axis the longest row of problems that differ in nothing else."""
@@ -56,7 +58,7 @@ def _largest(texts: Iterable[str], dimensions: int) -> list[Grid]:
 
 def _size(grid: Grid) -> tuple[int, bool]:
     """More places first; among equals the filters that most layers have."""
-    return len(grid.places), "r3" in grid.fixed
+    return len(grid.places), "3x3 filters" in grid.fixed
 
 
 def _along(problems: list[Problem], axes: tuple[str, ...]) -> list[Grid]:
@@ -93,8 +95,25 @@ def _worth(grid: Grid) -> bool:
 
 
 def _fixed(places: Mapping[tuple[int, ...], str], free: set[str]) -> str:
-    """The shape without the sizes that change, such as n16h56u1."""
-    text = shape(min(places.values(), key=len))
-    letters = {"pad": "p", "groups": "g"}
-    gone = "".join(letters.get(name, name) for name in free) + ("k" if "c" in free else "")
-    return re.sub(rf"[{gone}][0-9.x]+", "", text)
+    """The sizes that stay the same, in words: batch 16, 56x56 pixels, 3x3 filters."""
+    p = Problem.parse(min(places.values(), key=len))
+    told = {
+        "n": f"batch {p.n}",
+        "c": f"{p.c} channels in and out" if p.c == p.k else f"{p.c} channels in, {p.k} out",
+        "h": f"{p.h}x{p.w} pixels",
+        "r": f"{p.r}x{p.s} filters",
+        "pad": "" if p.pad == ((0, 0), (0, 0)) else f"padding {_pairs(p.pad)}",
+        "stride": "" if p.stride == (1, 1) else f"stride {_pair(p.stride)}",
+        "dilation": "" if p.dilation == (1, 1) else f"dilation {_pair(p.dilation)}",
+        "groups": f"{p.groups} groups" if p.groups > 1 and not p.depthwise else "",
+    }
+    words = [text for name, text in told.items() if text and name not in free]
+    return ", ".join([*words, *(["depthwise"] if p.depthwise else []), *(["flipped"] if p.flip else [])])
+
+
+def _pair(sizes: Iterable[int]) -> str:
+    return "x".join(str(size) for size in dict.fromkeys(sizes))
+
+
+def _pairs(pads: Iterable[tuple[int, int]]) -> str:
+    return "x".join(dict.fromkeys(".".join(map(str, dict.fromkeys(pair))) for pair in pads))

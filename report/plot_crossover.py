@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from .drawing import empty, label_all, legend, log_time, panels
 from .grids import Grid, lines, maps
 from .ranking import Ranking, the_ranking
 from .tables import significant
-from .theme import INK, SOFT, Look, label, looks, settings
+from .theme import BAND, GRID, INK, SOFT, Look, label, looks, settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,20 @@ AXIS_NAMES = {
     "image size": "image size H = W, pixels",
     "batch": "batch N",
 }
+# What a reader who types no names calls them; plug-ins keep theirs.
+FAMILIES = {
+    "im2col": "im2col + GEMM",
+    "implicit": "implicit GEMM",
+    "fft": "FFT",
+    "winograd": "Winograd",
+    "cudnn": "cuDNN's named algorithms",
+    "cudnn-graph": "cuDNN's engines",
+    "torch": "PyTorch",
+    "jax": "JAX",
+}
 RATIO_AXIS = "time / time of the fastest"
 RUNNER_UP = "next time / winner's"
+NOT_MEASURED = "not measured"
 FAR = 30.0  # a ratio beyond this says no more than "far behind"
 NO_GRID = "no grid of layers that several algorithms solve; run grid-filter, grid-batch or grid-map for one"
 
@@ -51,8 +64,8 @@ def map_figure(cells: pd.DataFrame, layers: pd.DataFrame, direction: str) -> Fig
     """Two sizes at once: the winner of each place, and by how much. ValueError on several scopes."""
     ranking = the_ranking(cells, layers)
     with settings():
-        grids = maps(contested(ranking, direction)) if ranking else []
-        if ranking is None or not grids:
+        grids = maps(solved(ranking, direction)) if ranking else []
+        if ranking is None or not grids or not contested(ranking, direction):
             return empty(NO_GRID)
         styles = looks([str(name) for name in cells["algorithm"]])
         columns = min(2, len(grids))
@@ -63,15 +76,27 @@ def map_figure(cells: pd.DataFrame, layers: pd.DataFrame, direction: str) -> Fig
             unused.set_axis_off()
         names = sorted(set().union(*won))
         title = f"Who wins, {direction} ({label_all(ranking.label)})"
-        handles = [_patch(styles[name]) for name in names]
-        legend(figure, handles, [label(name) for name in names], f"{title}; number: {RUNNER_UP}")
+        shown = {family(name): _patch(styles[name]) for name in names}
+        if not all(grid.whole for grid in grids):
+            shown[NOT_MEASURED] = _gap()
+        legend(figure, list(shown.values()), list(shown), f"{title}; number: {RUNNER_UP}")
         return figure
+
+
+def family(name: str) -> str:
+    """An algorithm as a legend of families calls it."""
+    return FAMILIES.get(name, label(name))
+
+
+def solved(ranking: Ranking, direction: str) -> list[str]:
+    """Problems that some algorithm solves."""
+    tried = (problem for problem, along in ranking.cells if along == direction)
+    return [problem for problem in tried if ranking.fastest(problem, direction)]
 
 
 def contested(ranking: Ranking, direction: str) -> list[str]:
     """Problems that several algorithms solve."""
-    tried = (problem for problem, along in ranking.cells if along == direction)
-    return [problem for problem in tried if len(ranking.fastest(problem, direction)) > 1]
+    return [one for one in solved(ranking, direction) if len(ranking.fastest(one, direction)) > 1]
 
 
 # ---- one size ----------------------------------------------------------------------------------------------
@@ -91,7 +116,7 @@ def _line(axes: Axes, ranking: Ranking, grid: Grid, direction: str, styles: dict
         look = styles[name]
         axes.plot(
             *zip(*own, strict=True), color=look.color, linestyle=look.dash, marker=look.marker,
-            markerfacecolor=look.face, markersize=5, linewidth=1.4, label=label(name),
+            markerfacecolor=look.face, markersize=5, linewidth=1.4, label=family(name),
         )  # fmt: skip
     axes.set_yscale("log")
     highest = max(axes.get_ylim()[1], 2.2)
@@ -101,7 +126,7 @@ def _line(axes: Axes, ranking: Ranking, grid: Grid, direction: str, styles: dict
     axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set_xlabel(AXIS_NAMES[grid.axes[0]])
     axes.set_ylabel(RATIO_AXIS)
-    axes.set_title(f"{label(grid.fixed)}", loc="left", fontsize=8.5, color=SOFT)
+    axes.set_title(grid.fixed, loc="left", fontsize=8.5, color=SOFT)
     _strip(axes, [found[value][0].algorithm for value in values], styles)
 
 
@@ -119,7 +144,7 @@ def _explain(figure: Figure, axes: Sequence[Axes], title: str) -> None:
     shown: dict[str, Any] = {}
     for one in axes:
         shown |= dict(zip(*reversed(one.get_legend_handles_labels()), strict=True))
-    names = sorted(shown)
+    names = sorted(shown, key=str.casefold)
     legend(figure, [shown[name] for name in names], names, f"{title}; band: the winner")
 
 
@@ -144,6 +169,9 @@ def _map(axes: Axes, ranking: Ranking, grid: Grid, direction: str, styles: dict[
             across.index(x), up.index(y), told, ha="center", va="center", fontsize=8, color=INK,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.82, "pad": 1.5},
         )  # fmt: skip
+    for x, y in product(range(len(across)), range(len(up))):
+        if (across[x], up[y]) not in grid.places:
+            axes.add_patch(_gap((x - 0.5, y - 0.5)))
     axes.grid(False)
     axes.set_xlim(-0.5, len(across) - 0.5)
     axes.set_ylim(-0.5, len(up) - 0.5)
@@ -151,8 +179,15 @@ def _map(axes: Axes, ranking: Ranking, grid: Grid, direction: str, styles: dict[
     axes.set_yticks(range(len(up)), [str(value) for value in up])
     axes.set_xlabel(AXIS_NAMES[grid.axes[0]])
     axes.set_ylabel(AXIS_NAMES[grid.axes[1]])
-    axes.set_title(label(grid.fixed), loc="left", fontsize=8.5, color=SOFT)
+    axes.set_title(grid.fixed, loc="left", fontsize=8.5, color=SOFT)
     return won
+
+
+def _gap(corner: tuple[float, float] = (0, 0)) -> Any:
+    """A place without a figure."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(corner, 1, 1, facecolor=BAND, edgecolor=GRID, hatch="////", linewidth=1.2)
 
 
 def _patch(look: Look) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from .drawing import Tag, blank, byte_axis, empty, head, label_all, log_time, points, tag_all
+from .drawing import blank, byte_axis, empty, head, label_all, log_time, points
 from .layers import Layer, shape
+from .plot_tags import Room, Tag, around
 from .ranking import Entry, Ranking, the_ranking
 from .theme import BAND, SOFT, Look, label, looks, settings
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 MOST_LAYERS = 60
 TIME_AXIS = "time per call, ms (whole batch; lower is better)"
 WORKSPACE_AXIS = "workspace (what the harness grants plus what the library takes)"
+UNKNOWN = 0.22  # the width of the column of unknown workspaces, as a share of that of the others
+BELOW, BESIDE = (10, 9, 11, 12, 8, 1, 0), (0, 1, 15, 2, 14)  # where names stand best, see `around`
 
 
 def suite_figure(cells: pd.DataFrame, layers: pd.DataFrame, direction: str) -> Figure:
@@ -115,50 +118,67 @@ def _bands(axes: Axes, rows: int) -> None:
 def _workspace(
     entries: Sequence[Entry], styles: dict[str, Look], title: str, scope: str, problem: str
 ) -> Figure:
-    figure, axes = blank(5.2)
+    figure, axes = blank(6)
     front, known = pareto(entries), [e for e in entries if e.known]
     byte_axis(axes, [e.workspace for e in known])
-    _front(axes, front, axes.get_xlim()[1])
-    best: list[Entry] = []
-    for name in sorted({e.algorithm for e in known}):
-        own = sorted((e for e in known if e.algorithm == name), key=lambda e: e.ms)
-        points(axes, [e.workspace for e in own], [e.ms for e in own], styles[name], name)
-        best += own[:1]
-    _unknown(axes, [e for e in entries if not e.known], styles)
+    end = axes.get_xlim()[1]
+    line = _front(axes, front, end)
+    # Of those whose workspace is not known only the time can be shown, and of many the best says enough.
+    shown = [*known, *_best(e for e in entries if not e.known)]
+    unknown = _unknown(axes, end) if len(shown) > len(known) else end
+    places = {e: _Place(e.workspace if e.known else unknown, e.ms) for e in shown}
+    for name in sorted({e.algorithm for e in shown}):
+        own = [places[e] for e in shown if e.algorithm == name]
+        points(axes, [p.x for p in own], [p.y for p in own], styles[name], name)
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / 1.8, high)  # below the front is room for its names
     log_time(axes.yaxis)
     axes.set_ylabel(TIME_AXIS)
     axes.set_xlabel(WORKSPACE_AXIS)
     axes.grid(True, axis="both")
     head(figure, axes, title, f"{shape(problem)}, {label_all(scope)}; line: the Pareto front")
-    named = [Tag(e.workspace, e.ms, e.variant) for e in reversed(front)]
-    named += [Tag(e.workspace, e.ms, e.variant, SOFT) for e in best if e not in front]
-    tag_all(figure, axes, named, [(e.workspace, e.ms) for e in known])
+    room = Room(figure, axes, places.values(), [line] if line else [])
+    named = [Tag(*places[e], e.name, needed=True, until=end) for e in reversed(front)]
+    room.write(named, around(BELOW))
+    others = [e for e in _best(shown) if e not in front]
+    room.write(
+        [Tag(*places[e], e.name, SOFT, until=end if e.known else None) for e in others], around(BESIDE, 56)
+    )
     return figure
 
 
-def _front(axes: Axes, front: Sequence[Entry], end: float) -> None:
-    """Steps: more workspace may be left unused, so the best time holds until a better one fits."""
-    if front:
-        x = [*(e.workspace for e in front), end]
-        axes.step(
-            x, [*(e.ms for e in front), front[-1].ms], where="post", color=SOFT, linewidth=1.3, zorder=1
-        )
+class _Place(NamedTuple):
+    x: float
+    y: float
 
 
-def _unknown(axes: Axes, entries: Sequence[Entry], styles: dict[str, Look]) -> None:
-    """Workspace not known: the best of each algorithm as a level, without a place on the axis."""
+def _best(entries: Iterable[Entry]) -> list[Entry]:
+    """The fastest of each algorithm."""
     slowest_first = sorted(entries, key=lambda entry: entry.ms, reverse=True)
-    for entry in {entry.algorithm: entry for entry in slowest_first}.values():
-        look = styles[entry.algorithm]
-        axes.axhline(entry.ms, color=look.color, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
-        axes.annotate(
-            f"{label(entry.name)}: workspace unknown",
-            (1, entry.ms),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 4),
-            textcoords="offset points",
-            fontsize=8,
-            ha="right",
-            color=look.color,
-        )
+    return sorted({e.algorithm: e for e in slowest_first}.values(), key=lambda e: e.algorithm)
+
+
+def _front(axes: Axes, front: Sequence[Entry], end: float) -> list[tuple[float, float]]:
+    """Steps: more workspace may be left unused, so the best time holds until a better one fits."""
+    line: list[tuple[float, float]] = []
+    for entry in front:
+        line += [(entry.workspace, line[-1][1] if line else entry.ms), (entry.workspace, entry.ms)]
+    if line:
+        line.append((end, line[-1][1]))
+        axes.plot(*zip(*line, strict=True), color=SOFT, linewidth=1.3, zorder=1)
+    return line
+
+
+def _unknown(axes: Axes, end: float) -> float:
+    """A column of its own, right of all sizes; where its marks stand, with most of it for their names."""
+    scale = axes.xaxis.get_transform()
+    left, right = scale.transform([axes.get_xlim()[0], end])
+    middle, edge = scale.inverted().transform(
+        [right + part * (right - left) for part in (UNKNOWN / 3, UNKNOWN)]
+    )
+    axes.set_xlim(axes.get_xlim()[0], edge)
+    axes.axvspan(end, edge, color=BAND, linewidth=0, zorder=0)
+    names = [text.get_text() for text in axes.get_xticklabels()]
+    axes.set_xticks([*axes.get_xticks(), middle], [*names, "unknown"])
+    return float(middle)

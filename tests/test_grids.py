@@ -31,7 +31,8 @@ def test_lines_are_found_among_other_layers() -> None:
     found = lines(texts("vgg-d", "grid-filter", "quick", "grid-batch"))
     assert {line.axes for line in found} >= {("filter size",), ("batch",)}
     (line,) = (line for line in found if line.axes == ("filter size",))
-    assert line.values(0) == list(range(1, 16)) and line.fixed == "n16c64h56k64"
+    assert line.values(0) == list(range(1, 16))
+    assert line.fixed == "batch 16, 64 channels in and out, 56x56 pixels"
 
 
 def test_what_differs_in_more_than_one_size_is_no_line() -> None:

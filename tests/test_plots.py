@@ -11,12 +11,16 @@ from xml.etree import ElementTree
 import pytest
 from comparing import blocks, holding, measured
 from convbench.report import figures
+from convbench.report.drawing import blank
+from convbench.report.page import write as write_page
 from convbench.report.plot_compare import compare_figure
 from convbench.report.plot_crossover import crossover_figure, map_figure
 from convbench.report.plot_error import error_figure
 from convbench.report.plot_limit import curve, limit_figure
 from convbench.report.plot_noise import noise_figure
 from convbench.report.plot_roofline import ceilings_of, roofline_figure
+from convbench.report.plot_tags import Room, Spot, Tag
+from convbench.report.plots import workspace_figure
 from convbench.report.ranking import current, rankings, split
 from synthetic import COPY, RATES, write
 from test_report import HOSTILE, A, contents, frames, record, stored
@@ -26,8 +30,8 @@ from convbench.cli import cli
 from convbench.compare import compare
 from convbench.errors import CannotRunError, UsageError
 from convbench.frame import cells_frame, layers_frame
-from convbench.problem import Precision
-from convbench.record import Limit
+from convbench.problem import Precision, Problem
+from convbench.record import Limit, Record
 from convbench.store import Contents, read
 from convbench.suites import load_suite
 
@@ -136,6 +140,85 @@ def test_foreign_flops_are_marked_where_an_algorithms_own_are_unknown() -> None:
     assert "closed*" in shown and any("direct method" in text for text in shown)
 
 
+def test_transforms_are_counted_where_they_are_recorded() -> None:
+    products = {"flops": 2 * 10**9}
+    many = [
+        replace(record("a"), details=products),
+        replace(record("b"), details=products | {"transform_flops": 10**9}),
+    ]
+    figure = roofline_figure(*_frames(contents(*many)), "fwd")
+    drawn = {line.get_label(): float(line.get_ydata()[0]) for line in figure.axes[0].get_lines()}
+    assert drawn["b"] == pytest.approx(1.5 * drawn["a"])
+    assert any("executed: the FLOPs of products, and of transforms for b" in text for text in words(figure))
+    plain = words(roofline_figure(*_frames(contents(*many[:1])), "fwd"))
+    assert not any("transforms" in text for text in plain)
+
+
+@pytest.mark.parametrize("odd", ["x", -1, True, 10**400, [1]], ids=lambda odd: str(odd)[:5])
+def test_flops_that_are_no_count_are_unknown(odd: Any, tmp_path: Path) -> None:
+    details = {"flops": odd, "transform_flops": odd}
+    held = contents(replace(record("a"), limit=Limit(1e-3, "gemm fp32"), details=details))
+    assert cells_frame(held)[["algorithm_flops", "transform_flops"]].isna().all(axis=None)
+    assert "a*" in list(words(roofline_figure(*_frames(held), "fwd")))
+    assert write_page(stored(tmp_path / "run", held)).is_file()
+
+
+# ---- names beside marks ------------------------------------------------------------------------------------
+
+
+def crowd() -> list[Record]:
+    """Variants as near to each other as those of a real layer, with a front of several algorithms."""
+    front = [record("abc"[i % 3], 4 / 1.3**i, A, f"front_{i}_3xfp16", workspace=KIB * 3**i) for i in range(9)]
+    behind = [
+        record(
+            "defg"[i % 4],
+            4.1 / 1.3 ** (i / 3) + i % 5 / 9,
+            A,
+            f"behind{i}",
+            workspace=int(KIB * 3 ** (i / 3)),
+        )
+        for i in range(27)
+    ]
+    return [*front, *behind, record("x", 3.0, A, "u", library=None), record("y", 2.9, A, "u", library=None)]
+
+
+def test_every_variant_on_the_front_has_a_name_that_covers_nothing() -> None:
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+    figure = workspace_figure(*frames(*crowd()), str(Problem.parse(A)), "fwd")
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    names = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
+    assert {f"{'abc'[i % 3]}/front_{i}_3xfp16" for i in range(9)} <= set(names)
+    assert {"x/u", "y/u"} <= set(names)
+    lines = [line for line in axes.get_lines() if line.get_label().startswith("_")]
+    marks = [line for line in axes.get_lines() if line not in lines]
+    places = [axes.transData.transform(place) for line in marks for place in line.get_xydata()]
+    dots = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    for name, box in names.items():
+        assert not box.count_overlaps([other for one, other in names.items() if one != name]), name
+        assert not box.count_overlaps(dots), name
+        assert not any(
+            axes.transData.transform_path(line.get_path()).intersects_bbox(box, False) for line in lines
+        )
+
+
+def test_a_name_without_room_is_left_out_unless_it_is_needed() -> None:
+    figure, axes = blank(2)
+    room = Room(figure, axes, [], [])
+    assert room.write([Tag(0.5, 0.5, "first")], [Spot(0, 0, 0.5, 0.5)])
+    assert not room.write([Tag(0.5, 0.5, "second")], [Spot(0, 0, 0.5, 0.5)])
+    assert room.write([Tag(0.5, 0.5, "third", needed=True)], [Spot(0, 0, 0.5, 0.5)])
+    assert [text.get_text() for text in axes.texts] == ["first", "third"]
+
+
+def test_names_are_put_at_the_same_places_every_time(tmp_path: Path) -> None:
+    held = contents(*crowd())
+    written = [figures.draw(held, ["pareto"], tmp_path / name)[0].read_bytes() for name in "ab"]
+    assert written[0] == written[1]
+
+
 # ---- crossover, error, limit, noise ------------------------------------------------------------------------
 
 
@@ -158,6 +241,22 @@ def test_a_map_names_the_winner_and_its_lead() -> None:
     cells, layers = grid("grid-map:n1c8h8k8r3", a=2.0, b=3.0)
     shown = list(words(map_figure(cells, layers, "fwd")))
     assert "1.50" in shown and "a" in shown and "b" not in shown
+    assert "not measured" not in shown
+
+
+def test_a_map_says_in_words_what_stays_the_same_and_what_was_not_measured() -> None:
+    problems = [
+        layer.problem
+        for layer in load_suite("grid-map").layers
+        if (layer.problem.r, layer.problem.n) != (11, 1)
+    ]
+    many = [
+        record(name, ms, str(problem)) for problem in problems for name, ms in (("im2col", 1.0), ("fft", 2.0))
+    ]
+    shown = list(words(map_figure(*frames(*many), "fwd")))
+    assert {"im2col + GEMM", "not measured"} <= set(shown) and "FFT" not in shown
+    assert any(text.startswith("batch ") and text.endswith("pixels") for text in shown)
+    assert not any(text.startswith("n1") for text in shown)
 
 
 def test_errors_that_are_not_ranked_are_shown_as_such() -> None:

@@ -84,6 +84,12 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         select("cpu", ["im2cal"])
 
 
+@pytest.mark.parametrize("name", ["cudnn", "cudnn-graph", "implicit"])
+def test_a_name_of_another_device_says_which(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"'{name}' is for device cuda, not cpu; --device cuda"):
+        select("cpu", [name])
+
+
 def test_a_name_given_twice_is_taken_once() -> None:
     assert [entry.name for entry in select("cpu", ["im2col", "direct", "im2col"])] == ["im2col", "direct"]
 

@@ -17,7 +17,12 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"convbench": "convbench", "algorithms": "convbench/algorithms", "report": "convbench/report"}
 
 
+BESIDE = ("docs", "examples", "tests", "results")  # in the source distribution alone
+FILES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md")
+FILES += ("CITATION.cff", "Makefile")
 SDIST = "import sys, setuptools.build_meta as backend; backend.build_sdist(sys.argv[1])"
+WHEEL = SDIST.replace("sdist", "wheel")
+MOST = 4_000_000  # bytes of a source distribution
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +30,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source, so that no build folder is left behind."""
     source = tmp_path_factory.mktemp("source") / "project"
     source.mkdir()
-    for name in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE"):
-        path, ignored = ROOT / name, shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in (*FOLDERS, *BESIDE, *FILES):
+        path, ignored = ROOT / name, shutil.ignore_patterns("__pycache__", "*.egg-info", "quickstart")
         if path.is_dir():
             shutil.copytree(path, source / name, ignore=ignored)
         else:
@@ -81,6 +86,37 @@ def test_the_wheel_alone_runs(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+def test_the_sdist_has_what_its_tests_and_documents_need_but_no_records(sdist: Path, source: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    for folder in (*FOLDERS, *BESIDE):
+        files = {str(file.relative_to(source)) for file in (source / folder).rglob("*") if file.is_file()}
+        left_out = files - packed
+        assert not left_out or folder == "results"
+        assert all(name.startswith("results/") and "/" in name[8:] for name in left_out)
+    assert set(FILES) <= packed and "results/derive.py" in packed
+    assert not any("records.jsonl" in name or name.endswith(".pyc") for name in packed)
+    assert sdist.stat().st_size < MOST
+
+
+@pytest.mark.slow
+def test_the_sdist_collects_its_tests(sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("convbench-*")
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(command, cwd=unpacked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "test_problem.py::" in done.stdout and "test_documents.py::" not in done.stdout
+
+
+def test_every_package_is_declared(source: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WHEEL, str(tmp_path)], cwd=source, capture_output=True, text=True, check=True
+    )
+    assert "absent from the `packages`" not in done.stdout + done.stderr
 
 
 def test_the_sdist_makes_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
