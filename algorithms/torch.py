@@ -137,19 +137,19 @@ class CudaPlan:
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
         import cupy
 
-        call = self._run, cupy.cuda.get_current_stream().ptr, a, b, out, workspace
+        stream = cupy.cuda.get_current_stream().ptr
         if self._autotuned:
-            SEARCHES.submit(*call).result()
+            SEARCHES.submit(self._run, stream, a, b, out, workspace).result()
         else:
-            self._run(*call[1:])
+            self._run(stream, a, b, out, workspace)
 
-    def _run(self, pointer: int, *arrays: Array) -> None:
+    def _run(self, pointer: int, a: Array, b: Array, out: Array, workspace: Array) -> None:
         torch = self._torch
         stream = torch.cuda.ExternalStream(pointer)
         torch.backends.cuda.matmul.allow_tf32 = self._tf32
         flags = torch.backends.cudnn.flags(enabled=True, benchmark=self._autotuned, allow_tf32=self._tf32)
         with torch.cuda.stream(stream), flags:
-            self._plan.run(*arrays)
+            self._plan.run(a, b, out, workspace)
 
 
 ALGORITHMS = (Torch("cpu"), Torch("cuda"))
