@@ -21,6 +21,8 @@ from . import cuda_implicit_lines as lines
 from . import cuda_implicit_operands as operands
 from . import cuda_implicit_point as point
 from . import cuda_implicit_point_gradient as point_gradient
+from . import cuda_implicit_stream as stream
+from . import cuda_implicit_stream_tiles as stream_tiles
 from . import cuda_implicit_taps as taps
 from . import cuda_implicit_tiles as tiles
 from . import cuda_implicit_unfold as unfold
@@ -100,7 +102,8 @@ class Form:
     def areas(self) -> dict[str, int]:
         """Bytes of the workspace by name."""
         scales = {"a_scales": 4 * self.keys, "b_scales": 4 * self.keys, "scale": 4}
-        sizes = {"a": self.first.bytes, "b": self.second.bytes, "partial": self.product.partial}
+        second = 0 if self.product.takes_filters else self.second.bytes
+        sizes = {"a": self.first.bytes, "b": second, "partial": self.product.partial}
         return sizes | (scales if scaled(self.problem.precision) else {})
 
     @property
@@ -238,7 +241,8 @@ def _products(problem: Problem, images: int, wgmma: bool) -> list[Product]:
     bulk = wgmma and kind(problem, images, tiles.TILES[False, 1][0], tiles.ENGINES[-1]).suits_bulk()
     engine = Engine(wgmma, bulk)
     whole = [kind(problem, images, tile, engine) for tile in tiles.tiles(problem, engine)]
-    return unfold.instead(whole, unfold.products(problem, images, wgmma))
+    streams = stream.products(problem, images) if wgmma else []
+    return unfold.instead(stream.instead(whole, streams), unfold.products(problem, images, wgmma))
 
 
 def _best(whole: Sequence[Product]) -> list[Product]:
@@ -266,6 +270,7 @@ def sources() -> Iterator[Source]:
     yield from point.sources()
     yield from point_gradient.sources()
     yield from unfold.sources()
+    yield from stream_tiles.sources()
     yield from tiles.sources()
 
 

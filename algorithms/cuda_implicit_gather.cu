@@ -9,14 +9,9 @@
 //            one place in the reduction. Where taps leave the image, zeros are copied.
 // Memory     None but the operands; with several parts of the reduction [part][result] sums in fp32.
 #include "cuda_implicit_results.cuh"
+#include "cuda_implicit_walk.cuh"
 
 constexpr int MOST_PHASES = 8;
-
-// Results first + i * every, i < count, read pixels i * step + start + t * dilation (if 0 <= pixel < size)
-// and multiply them with the stored taps tap + t * tap_step, t < taps.
-struct Walk {
-    int first, every, count, step, start, dilation, taps, tap, tap_step, size;
-};
 
 //   outputs, chunks   of a group: channels computed; chunks of channels summed
 //   *_tiles, *_phases blocks along both sides of the product; remainders of rows and columns by the stride
@@ -65,11 +60,6 @@ template <class T> struct Copier : Bulk {
     const TensorMap &image, &filter;
     const Walk &rows, &cols;
     int depth, stored_cols, group, m0, n, h, w, i, l, c;
-
-    // What taps add to a position: from 0 on, also where they go backwards.
-    static __device__ __forceinline__ int lowest(const Walk &walk) {
-        return min(0, (walk.taps - 1) * walk.dilation);
-    }
 
     __device__ __forceinline__ void copy(int, int slot, unsigned stage, bool there) {
         if (there && threadIdx.x == 0) {
@@ -187,8 +177,8 @@ __device__ __forceinline__ void gather(const Matrix &image, const Matrix &filter
                         place.group,
                         place.group * s.outputs + place.m0,
                         first.image,
-                        first.row + Copier<T>::lowest(rows),
-                        first.col + Copier<T>::lowest(cols),
+                        first.row + lowest(rows),
+                        first.col + lowest(cols),
                         tap / taps,
                         tap % taps,
                         begin * WIDTH % s.chunks * CHUNK * COPIES};

@@ -11,7 +11,6 @@ from . import cuda_implicit_operands as operands
 from . import gpu_maps
 from .cuda_implicit_operands import Filters, Images, Launch
 from .cuda_implicit_products import Product
-from .cuda_implicit_tiles import source
 from .gpu import pointer
 
 SCALE_BYTES = 4
@@ -43,13 +42,7 @@ class ImplicitPlan:
     """Kernels with everything but the arrays."""
 
     def __init__(self, form: Needs) -> None:
-        self._form, product = form, form.product
-        kernel = source(form.problem, product.tile, product.engine)["multiply"]
-        arguments, shared = product.arguments(), product.tile.shared(product.engine)
-        kernel.allow_shared(shared)
-        self._multiply: Launch = lambda *arrays: kernel(
-            product.blocks, product.tile.threads, *arrays, arguments, shared=shared
-        )
+        self._form, self._multiply = form, form.product.launch()
         self._convert = form.first.convert(), form.second.convert()
         self._maxima = form.first.maxima(), form.second.maxima()
         self._finish = form.finish()

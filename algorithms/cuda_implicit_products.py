@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from convbench.api import Precision, Problem
 
-from .cuda_implicit_operands import ceil, copies
-from .cuda_implicit_tiles import Engine, Tile
+from .cuda_implicit_operands import Launch, ceil, copies
+from .cuda_implicit_tiles import Engine, Tile, source
 from .gpu_maps import Map
 
 MULTIPROCESSORS = 132  # of an H200; on another card the choices made with it are less good, not wrong
@@ -80,18 +80,35 @@ class Product:
         return self.parts > 1
 
     @property
+    def takes_filters(self) -> bool:
+        """Whether filters are read as they are stored."""
+        return False
+
+    @property
     def partial(self) -> int:
         """Bytes of the parts."""
         return 4 * self.parts * self.results if self.partly else 0
 
     @property
+    def added(self) -> float:
+        """Clock cycles of parts that are written and read again."""
+        return 2 * self.partial / BYTES_A_CYCLE + SECOND_KERNEL if self.partly else 0
+
+    @property
     def cycles(self) -> float:
-        """Clock cycles of the products, and of parts that are written and read again."""
+        """Clock cycles of everything."""
         tile, products = self.tile, 3 if copies(self.problem.precision) == 2 else 1
         step = tile.resident * tile.m * tile.n * self.depth * products / PRODUCTS_A_CYCLE / tile.rate
         rounds = ceil(self.blocks, MULTIPROCESSORS * tile.resident)
-        added = 2 * self.partial / BYTES_A_CYCLE + SECOND_KERNEL if self.partly else 0
-        return self.problem.n // self.images * (rounds * (self.length * step + FIXED_CYCLES) + added)
+        one = rounds * (self.length * step + FIXED_CYCLES) + self.added
+        return self.problem.n // self.images * one
+
+    def launch(self) -> Launch:
+        """(operand, operand, result, parts, exponent, whether parts are added to)"""
+        kernel = source(self.problem, self.tile, self.engine)["multiply"]
+        shared, arguments = self.tile.shared(self.engine), self.arguments()
+        kernel.allow_shared(shared)
+        return lambda *arrays: kernel(self.blocks, self.tile.threads, *arrays, arguments, shared=shared)
 
     def cuts(self, fewest: int = 1) -> Iterator[Self]:
         """As few parts as may be; more, whose blocks fill every multiprocessor a whole number of times."""

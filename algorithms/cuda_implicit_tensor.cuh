@@ -91,24 +91,25 @@ template <int PENDING> __device__ __forceinline__ void wait_for_wgmma() {
     NAMES96 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, "       \
             "%111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "     \
             "%126, %127"
-#define ISSUE(T, N, NAMES, A, B, ADD, OUTER, ...)                                                            \
+#define ISSUE(T, N, NAMES, A, B, ADD, LEFT, RIGHT, ...)                                                      \
     ASM("{\n.reg .pred add;\nsetp.ne.b32 add, " ADD ", 0;\n"                                                 \
         "wgmma.mma_async.sync.aligned.m64n" N "k16.f32." T "." T " {" NAMES "}, " A ", " B                   \
-        ", add, 1, 1, " OUTER ", " OUTER ";\n}" : __VA_ARGS__ : "l"(a),                                      \
-        "l"(b), "r"(add), "n"(OUTERMOST))
+        ", add, 1, 1, " LEFT ", " RIGHT ";\n}" : __VA_ARGS__ : "l"(a),                                       \
+        "l"(b), "r"(add), "n"(LEFT_OUTERMOST), "n"(OUTERMOST))
 #define WGMMA_OF(T)                                                                                          \
     if constexpr (N == 64)                                                                                   \
-        ISSUE(T, "64", NAMES32, "%32", "%33", "%34", "%35", AT32(0));                                        \
+        ISSUE(T, "64", NAMES32, "%32", "%33", "%34", "%35", "%36", AT32(0));                                        \
     else if constexpr (N == 128)                                                                             \
-        ISSUE(T, "128", NAMES64, "%64", "%65", "%66", "%67", AT64(0));                                       \
+        ISSUE(T, "128", NAMES64, "%64", "%65", "%66", "%67", "%68", AT64(0));                                       \
     else if constexpr (N == 192)                                                                             \
-        ISSUE(T, "192", NAMES96, "%96", "%97", "%98", "%99", AT64(0), AT32(64));                             \
+        ISSUE(T, "192", NAMES96, "%96", "%97", "%98", "%99", "%100", AT64(0), AT32(64));                             \
     else                                                                                                     \
-        ISSUE(T, "256", NAMES128, "%128", "%129", "%130", "%131", AT64(0), AT64(64));
+        ISSUE(T, "256", NAMES128, "%128", "%129", "%130", "%131", "%132", AT64(0), AT64(64));
 
 // d = a b, or d += a b: 64 x N results of a warpgroup over 16 terms. OUTERMOST: rows are terms of the
-// reduction. The results may not be touched before they were waited for.
-template <int N, bool BF16, bool OUTERMOST>
+// reduction, of b and, unless it is said otherwise, of a. The results may not be touched before they were waited
+// for.
+template <int N, bool BF16, bool OUTERMOST, bool LEFT_OUTERMOST = OUTERMOST>
 __device__ __forceinline__ void wgmma(float *d, unsigned long long a, unsigned long long b, int add) {
     static_assert(N == 64 || N == 128 || N == 192 || N == 256);
     if constexpr (BF16) {

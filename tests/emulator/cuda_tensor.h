@@ -98,9 +98,9 @@ struct Described {
 };
 }  // namespace emulator
 
-template <int N, bool BF16, bool OUTERMOST>
+template <int N, bool BF16, bool OUTERMOST, bool LEFT_OUTERMOST = OUTERMOST>
 void wgmma(float *d, unsigned long long a, unsigned long long b, int add) {
-    const emulator::Described left(a, OUTERMOST), right(b, OUTERMOST);
+    const emulator::Described left(a, LEFT_OUTERMOST), right(b, OUTERMOST);
     const unsigned lane = emulator::lane(), warp = threadIdx.x / 32 % 4;
     float row[2][16];
     for (unsigned upper = 0; upper < 2; ++upper)
