@@ -18,12 +18,12 @@ __device__ __forceinline__ unsigned halves(float first, float second) {
 
 #ifdef __CUDA_EMULATOR__
 
-inline void wgmma_rows(float (&d)[16], const unsigned (&a)[4], unsigned long long b, int add) {
+inline void wgmma_rows(float (&d)[32], const unsigned (&a)[4], unsigned long long b, int add) {
     const emulator::Described right(b, false);
     const auto both = [](unsigned low, unsigned high) { return (unsigned long long)high << 32 | low; };
     const emulator::Shown first = emulator::show(both(a[0], a[1])), second = emulator::show(both(a[2], a[3]));
     const unsigned lane = emulator::lane();
-    for (unsigned i = 0; i < 16; ++i) {
+    for (unsigned i = 0; i < 32; ++i) {
         const unsigned col = i / 4 * 8 + lane % 4 * 2 + i % 2, upper = i / 2 % 2;
         float sum = add ? d[i] : 0;
         for (unsigned k = 0; k < 16; ++k) {
@@ -44,8 +44,6 @@ inline void copy_stretch(unsigned to, const void *from, int bytes, unsigned) {
 inline void arrive_when_copied(unsigned) {}
 inline void arrive(unsigned) {}
 inline void init_barrier(unsigned, int) {}
-template <int THREADS> void await(int) {}
-template <int THREADS> void signal(int) {}
 
 // Numbers as the copy engine finds them: W neighbours of each of H rows of so many planes of images.
 template <int W, int H, int C, int N>
@@ -66,15 +64,14 @@ void copy_windows(unsigned to, const TensorMap &map, int x, int y, int plane, in
 
 #else
 
-// d = a b, or d += a b: 64 x 32 results of a warpgroup over 16 terms, which are neighbours in memory. The rows
+// d = a b, or d += a b: 64 x 64 results of a warpgroup over 16 terms, which are neighbours in memory. The rows
 // of `a` are in registers as those of mma are; neither they nor d may be touched before they were waited for.
-__device__ __forceinline__ void wgmma_rows(float (&d)[16], const unsigned (&a)[4], unsigned long long b,
+__device__ __forceinline__ void wgmma_rows(float (&d)[32], const unsigned (&a)[4], unsigned long long b,
                                            int add) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    ASM("{\n.reg .pred add;\nsetp.ne.b32 add, %21, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-        "%11, %12, %13, %14, %15}, {%16, %17, %18, %19}, %20, add, 1, 1, 0;\n}" : AT8(0),
-        AT8(8) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+    ASM("{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" NAMES32 "}, {%32, %33, %34, %35}, %36, add, 1, 1, "
+        "0;\n}" : AT32(0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
 #endif
 }
 
@@ -115,13 +112,5 @@ __device__ __forceinline__ void arrive_when_copied(unsigned) {}
 __device__ __forceinline__ void arrive(unsigned) {}
 __device__ __forceinline__ void init_barrier(unsigned, int) {}
 #endif
-
-// Of so many threads half wait, and the others tell them to go on.
-template <int THREADS> __device__ __forceinline__ void await(int barrier) {
-    ASM("bar.sync %0, %1;" ::"r"(barrier), "n"(THREADS) : "memory");
-}
-template <int THREADS> __device__ __forceinline__ void signal(int barrier) {
-    ASM("bar.arrive %0, %1;" ::"r"(barrier), "n"(THREADS) : "memory");
-}
 
 #endif // no emulator

@@ -26,18 +26,20 @@ from . import gpu_maps
 from .cuda_implicit_tiles import Hopper
 from .cuda_winograd_operands import filters_struct
 from .gpu import Source, by_value, pointer
+from .gpu_launch import launch
 from .gpu_maps import Map
 from .winograd import Form
 
 __all__ = ["NAME", "Fused", "FusedPlan", "fused", "sources"]
 
 NAME = "fused2_3xfp16"
-FILTERS, DEEP = 32, 16  # of a block; channels of a step; these and what follows as in cuda_winograd_fused.cu
+FILTERS, DEEP = 64, 16  # of a block; channels of a step; these and what follows as in cuda_winograd_fused.cu
 POINTS, PRODUCTS = 16, 3
 IMAGE, FACTORS = POINTS * FILTERS * DEEP * 4, DEEP * 4  # bytes of a step
 THREADS, SHARED = 384, 230_400 + 1024 + 128
-FILTER_THREADS = FILTERS * DEEP
-MAP_BYTES, MAP_ALIGNMENT, FP32, PROMOTE_256B = 128, 64, 7, 3  # CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+PARTS = 2  # of a block of filters, which blocks of threads transform
+FILTER_THREADS = FILTERS // PARTS * DEEP
+MAP_BYTES, MAP_ALIGNMENT, FP32, PROMOTE_128B = 128, 64, 7, 2  # CU_TENSOR_MAP_DATA_TYPE_FLOAT32
 NO_MAP = np.zeros(1, f"V{MAP_BYTES}")
 LONGEST = 512  # channels: tensor cores sum them without rounding, and lose digits of more
 LARGEST = 2**29 - 1  # numbers of an image
@@ -55,14 +57,14 @@ class Block:
     @property
     def box(self) -> tuple[int, ...]:
         """Columns, rows, channels and images of a step, as they are copied at once."""
-        return 4 * self.pairs + 12, 2 * self.rows + 2, DEEP, self.images
+        return 4 * self.pairs + 8, 2 * self.rows + 1, DEEP, self.images
 
     def source(self, bulk: bool) -> Source:
         sizes = ("ROWS", self.rows), ("PAIRS", self.pairs), ("IMAGES", self.images)
         return Hopper("cuda_winograd_fused.cu", ("fused",), (*sizes, ("BULK", int(bulk))))
 
 
-SIDES = (4, 8, 1, 1.0), (8, 4, 1, 1.0), (2, 8, 2, 1.05), (2, 4, 4, 1.1), (4, 2, 4, 1.25)  # of an H200
+SIDES = (4, 8, 1, 1.0), (8, 4, 1, 1.18), (2, 8, 2, 1.03), (2, 4, 4, 1.3)  # of an H200
 BLOCKS = tuple(Block(*sides) for sides in SIDES)
 _FINITE = (("ELEMENT", "float"), ("STEP", 2), ("TAPS", 3), ("POINTS", "0.0,1.0,-1.0"))
 TRANSFORM = Source("cuda_winograd_fused_filters.cu", ("fused_filters",), _FINITE)
@@ -98,7 +100,7 @@ def fused(problem: Problem, hopper: bool) -> Fused | None:
 
 @dataclass(frozen=True)
 class Fused:
-    """How a problem is cut into items: 64 tiles times 32 filters each."""
+    """How a problem is cut into items: 64 tiles times 64 filters each."""
 
     form: Form
 
@@ -204,7 +206,7 @@ def encode(tensor: Map, box: tuple[int, ...]) -> NDArray[np.void]:
     sizes, strides = (ctypes.c_uint64 * rank)(*tensor.sizes), (ctypes.c_uint64 * (rank - 1))(*tensor.strides)
     boxes, steps = (ctypes.c_uint32 * rank)(*box), (ctypes.c_uint32 * rank)(*[1] * rank)
     about = ctypes.c_void_p(place), FP32, rank, ctypes.c_void_p(tensor.address), sizes, strides, boxes, steps
-    status = gpu_maps._driver().cuTensorMapEncodeTiled(*about, 0, 0, PROMOTE_256B, 0)
+    status = gpu_maps._driver().cuTensorMapEncodeTiled(*about, 0, 0, PROMOTE_128B, 0)
     if status:
         raise RuntimeError(f"the driver refuses to encode {tensor}: CUresult {status}")
     return np.frombuffer(raw.raw[start : start + MAP_BYTES], dtype=f"V{MAP_BYTES}")
@@ -227,12 +229,12 @@ class FusedPlan:
         images = pointer(workspace)
         factors = images + form.images_bytes
         sizes = form.filters, form.channels, int(form.form.backward)
-        grid = form.filter_blocks, form.steps
+        grid = form.filter_blocks, form.steps, PARTS
         self.transform(grid, FILTER_THREADS, b, self.w, images, factors, *sizes)
         if (start := pointer(a)) not in self.maps:
             self.maps[start] = encode(form.map(start), form.block.box) if form.bulk else NO_MAP
         arguments = self.maps[start], a, images, factors, out, self.shape
-        self.convolve(form.blocks, THREADS, *arguments, shared=SHARED)
+        launch(self.convolve, (form.blocks,), (THREADS,), *arguments, shared=SHARED)
 
     def close(self) -> None:
         pass
