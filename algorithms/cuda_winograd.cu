@@ -12,11 +12,15 @@
 // Mapping  One thread transforms one tile of one channel in registers. Neighbours lie along tiles in NCHW and
 //          along channels in NHWC, as do operands in memory: a warp reads and writes them in whole lines.
 // Memory   An operand is [point][part][group] matrices of channels x tiles, in either order; see Operand.
-// Launches Tiles of x go first; what transforms filters, or tiles of dy, runs along with them, as it needs none of
-//          their results, and waits at its end.
 // Macros   ELEMENT, STEP (m), TAPS (r), POINTS (the finite ones).
 
 #include "cuda_winograd_scales.cuh"
+
+template <int WIDE, class Pixels>
+__device__ __forceinline__ void read(const Pixels &window, float *d) {
+#pragma unroll
+    for (int i = 0; i < WIDE; ++i) window.line(i, d + i * WIDE);
+}
 
 template <class X>
 __device__ __forceinline__ void transform_tiles(const ELEMENT *image, const Tiles &tiles, void *out,
@@ -28,9 +32,9 @@ __device__ __forceinline__ void transform_tiles(const ELEMENT *image, const Tile
         const int channel = last ? fast() : other, tile = last ? other : fast();
         float d[X::cols * X::cols];
         if (tiles.vector > 1)
-            PairedWindow<X::cols>(image, tiles, channel, tile).all(d);
+            read<X::cols>(PairedWindow<X::cols>(image, tiles, channel, tile), d);
         else
-            Window<X::cols>(image, tiles, channel, tile).all(d);
+            read<X::cols>(Window<X::cols>(image, tiles, channel, tile), d);
         const float scale = scales ? scales[by_tile ? tile : channel] : 1.0f;
         transform<X>(d, out, place(to, channel, tile), to, scale);
     }
@@ -38,16 +42,13 @@ __device__ __forceinline__ void transform_tiles(const ELEMENT *image, const Tile
 
 extern "C" __global__ void __launch_bounds__(128)
 data_tiles(const ELEMENT *image, Tiles tiles, void *out, Operand to, const float *scales, int by_tile) {
-    follow();
     transform_tiles<Data>(image, tiles, out, to, scales, by_tile);
 }
 
 // Asked for no more than four blocks, ptxas does not spill to make room for more.
 extern "C" __global__ void __launch_bounds__(128, 4)
 gradient_tiles(const ELEMENT *image, Tiles tiles, void *out, Operand to, const float *scales, int by_tile) {
-    admit_next();
     transform_tiles<Gradient>(image, tiles, out, to, scales, by_tile);
-    await_previous();
 }
 
 template <int VECTOR>
@@ -63,7 +64,6 @@ __device__ __forceinline__ void write_row(ELEMENT *line, const float *y, int cou
 
 extern "C" __global__ void __launch_bounds__(128)
 inverse_tiles(ELEMENT *image, Tiles tiles, const float *products, Operand from, const unsigned *peak) {
-    follow();
     const int total = from.parts * from.length, last = tiles.channels_last, parts = tiles.cols.parts;
     const int wide = last ? tiles.channels : total, high = last ? total : tiles.channels;
     const float factor = unscale(peak);
@@ -73,7 +73,7 @@ inverse_tiles(ELEMENT *image, Tiles tiles, const float *products, Operand from, 
         const Spot spot = locate(tiles, tile);
         if (spot.image >= tiles.images) continue;
         float half_way[STEP * SIZE], y[STEP];
-        gather<Inverse>(products + place(from, channel, tile), from, 1, half_way);
+        gather<Inverse>(products, place(from, channel, tile), from.point, half_way);
         const int count = (tiles.cols.size - spot.col + parts - 1) / parts;
         ELEMENT *corner = image + spot.image * tiles.n + channel * tiles.c + spot.col * tiles.w;
 #pragma unroll
@@ -105,7 +105,6 @@ struct Divisor {
 
 extern "C" __global__ void __launch_bounds__(STAGED)
 inverse_staged(ELEMENT *image, Tiles tiles, const float *products, Operand from, const unsigned *peak) {
-    follow();
     __shared__ float staged[STAGED * SPACING];
     const int first = blockIdx.x * STAGED, tile = first + threadIdx.x, cols = tiles.cols.count;
     const int total = tiles.images * tiles.rows.count * cols, end = min(first + STAGED, total);
@@ -115,7 +114,7 @@ inverse_staged(ELEMENT *image, Tiles tiles, const float *products, Operand from,
     for (int channel = blockIdx.y; channel < tiles.channels; channel += gridDim.y) {
         if (tile < end) {
             float half_way[STEP * SIZE];
-            gather<Inverse>(products + place(from, channel, tile), from, 1, half_way);
+            gather<Inverse>(products, place(from, channel, tile), from.point, half_way);
 #pragma unroll
             for (int i = 0; i < STEP; ++i)
 #pragma unroll
@@ -141,7 +140,6 @@ inverse_staged(ELEMENT *image, Tiles tiles, const float *products, Operand from,
 
 extern "C" __global__ void __launch_bounds__(128)
 filters(const ELEMENT *w, Filters shape, void *out, Operand to, const float *scales, int by_output) {
-    admit_next();
     const int c = fast();
     if (c >= shape.depth) return;
     for (int k = slow(); k < shape.outputs; k += slow_step()) {
@@ -152,7 +150,7 @@ filters(const ELEMENT *w, Filters shape, void *out, Operand to, const float *sca
             for (int s = 0; s < TAPS; ++s) d[r * TAPS + s] = to_float(w[tap(shape, k, c, r, s)]);
         const float scale = scales ? scales[summed(shape, k, c, by_output)] : 1.0f;
         transform<Filter>(d, out, place(shape, to, k, c), to, scale);
-    }    await_previous();
+    }
 }
 
 // The same where output channels are neighbours in what is written: filters of 64 of them and of 4 channels
@@ -161,7 +159,6 @@ constexpr int ACROSS = 64, DEEP = 4, FILTER = TAPS * TAPS;
 
 extern "C" __global__ void __launch_bounds__(ACROSS * DEEP)
 filters_across(const ELEMENT *w, Filters shape, void *out, Operand to, const float *scales, int by_output) {
-    admit_next();
     __shared__ float taps[ACROSS][DEEP * FILTER + 1];  // a row more than whole turns around the banks
     const int first = blockIdx.x * ACROSS, k = first + threadIdx.x;
     for (int start = blockIdx.y * DEEP; start < shape.depth; start += gridDim.y * DEEP) {
@@ -181,43 +178,29 @@ filters_across(const ELEMENT *w, Filters shape, void *out, Operand to, const flo
             transform<Filter>(d, out, place(shape, to, k, c), to, scale);
         }
         __syncthreads();
-    }    await_previous();
+    }
 }
 
-// Where taps are neighbours in w they go through shared memory, so that whole lines are written.
 extern "C" __global__ void __launch_bounds__(128)
 inverse_filters(ELEMENT *w, Filters shape, const float *products, Operand from, const unsigned *peak) {
-    __shared__ float staged[128 * FILTER];
-    follow();
     const float factor = unscale(peak);
-    const int c = fast(), first = blockIdx.x * blockDim.x, in_lines = shape.s == 1;
-    const int line = min((int)blockDim.x, shape.depth - first) * FILTER;
-    float *own = staged + threadIdx.y * blockDim.x * FILTER;
-    for (int top = blockIdx.y * blockDim.y; top < shape.outputs; top += slow_step()) {
-        const int k = top + threadIdx.y;
-        if (c < shape.depth && k < shape.outputs) {
-            float half_way[TAPS * SIZE];
-            gather<GradientInverse>(products + place(shape, from, k, c), from, from.parts, half_way);
+    const int c = fast();
+    if (c >= shape.depth) return;
+    for (int k = slow(); k < shape.outputs; k += slow_step()) {
+        float half_way[TAPS * SIZE];
+        gather<GradientInverse>(products, place(shape, from, k, c), from.point, half_way);
 #pragma unroll
-            for (int r = 0; r < TAPS; ++r)
+        for (int r = 0; r < TAPS; ++r)
 #pragma unroll
-                for (int s = 0; s < TAPS; ++s) {
-                    const float gradient = factor * dot<GradientInverse>(s, half_way + r * SIZE, 1);
-                    if (in_lines) own[tap(shape, 0, threadIdx.x, r, s)] = gradient;
-                    else w[tap(shape, k, c, r, s)] = from_float<ELEMENT>(gradient);
-                }
-        }
-        if (!in_lines) continue;
-        __syncthreads();
-        for (int i = threadIdx.x; k < shape.outputs && i < line; i += blockDim.x)
-            w[k * shape.k + first * FILTER + i] = from_float<ELEMENT>(own[i]);
-        __syncthreads();
+            for (int s = 0; s < TAPS; ++s) {
+                const float gradient = factor * dot<GradientInverse>(s, half_way + r * SIZE, 1);
+                w[tap(shape, k, c, r, s)] = from_float<ELEMENT>(gradient);
+            }
     }
 }
 
 // Adds the other parts to the first one, point by point.
 extern "C" __global__ void __launch_bounds__(128) sum_parts(float *products, Operand of) {
-    follow();
     products += blockIdx.y * of.point;
     for (long long i = fast(); i < of.part; i += fast_step()) {
         float sum[8] = {};

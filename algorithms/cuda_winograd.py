@@ -18,14 +18,12 @@ from typing import Any
 from convbench.api import Array, Plan, Precision, Problem, Variant
 
 from . import gpu_blas
-from .cuda_winograd_forms import FEW_PARTS, MOST_PRODUCTS, CudaForm
+from .cuda_winograd_forms import MOST_PRODUCTS, CudaForm
 from .cuda_winograd_fused import NAME, FusedPlan, fused
-from .cuda_winograd_keys import Keys
 from .cuda_winograd_operands import filters_struct, tiles_struct
 from .cuda_winograd_products import Multiply, can_multiply
 from .cuda_winograd_variants import TAPS, forms, sources, too_large
 from .gpu import by_value, missing, pointer
-from .gpu_launch import launch
 from .winograd import Winograd
 
 __all__ = ["ALGORITHMS", "CudaWinograd", "sources"]
@@ -42,8 +40,7 @@ SCALE_BYTES = 4
 
 Addresses = Mapping[str, int]
 Products = gpu_blas.Gemm | Multiply
-Pair = tuple[int, int]
-Shape = tuple[Pair, Pair]
+Shape = tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -90,12 +87,10 @@ class CudaWinogradPlan:
         self.left = by_value(form.left.struct())
         self.starts = dict(zip(form.areas, accumulate(form.areas.values(), initial=0), strict=False))
         self.images = [_structs(form, side) for side in (WIDE, NARROW)]
-        self.keys = Keys(form) if form.keyed else None
-        self.summed = by_value(replace(form.products, parts=1).struct())
 
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
         at = {name: pointer(workspace) + start for name, start in self.starts.items()}
-        if self.form.scaled and not self.keys:
+        if self.form.scaled:
             self._scale(a, b, at)
         if self.form.by_tile:
             self._backward_filter(a, b, out, at)
@@ -107,30 +102,29 @@ class CudaWinogradPlan:
 
     def _correlate(self, image: Array, w: Array, out: Array, at: Addresses) -> None:
         """Forward, and backward-data as forward on dy."""
-        if self.keys:
-            self.keys.of_channels(w, self._image(WIDE, image, 0, self.problem.n), at)
+        left = at["left"], self.left, at.get("left_scales", 0), int(self.form.backward)
+        if self.form.across:
+            grid = _ceil(self.problem.k, ACROSS), _ceil(self.form.data.depth, DEEP)
+            grid = grid[0], min(grid[1], LARGEST_GRID)
+            self.kernels["filters_across"](grid, (ACROSS, DEEP), w, self.w, *left)
+        else:
+            self._over_filters("filters", w, self.w, *left)
         for first in range(0, self.problem.n, self.form.images):
             self._transform_data(image, first, at)
-            if first == 0:
-                self._transform_filters(w, at)
             self._multiply(self.first, at)
             self._inverse_tiles(out, first, at)
 
     def _backward_filter(self, x: Array, dy: Array, out: Array, at: Addresses) -> None:
         for first in range(0, self.problem.n, self.form.images):
-            narrow = self._image(NARROW, dy, first)
-            if self.keys:
-                self.keys.of_tiles(narrow, self._image(WIDE, x, first), at)
             self._transform_data(x, first, at)
             left = at["left"], self.left, self._scales("left_scales", first, at), 1
-            self._over_tiles("gradient_tiles", NARROW, *narrow, *left)
+            self._over_tiles("gradient_tiles", NARROW, *self._image(NARROW, dy, first), *left)
             self._multiply(self.further if first else self.first, at)
-        products = self.products
-        if self.form.products.parts > FEW_PARTS:
-            grid = min(_ceil(self.form.products.part, THREADS), BLOCKS), self.form.points
-            self._launch("sum_parts", grid, (THREADS, 1), at["products"], products)
-            products = self.summed
-        self._over_filters("inverse_filters", out, self.w, at["products"], products, at.get("peak", 0))
+        products = self.form.products
+        if products.parts > 1:
+            blocks = min(_ceil(products.part, THREADS), BLOCKS)
+            self.kernels["sum_parts"]((blocks, self.form.points), THREADS, at["products"], self.products)
+        self._over_filters("inverse_filters", out, self.w, at["products"], self.products, at.get("peak", 0))
 
     # ---- steps ---------------------------------------------------------------------------------------------
 
@@ -139,30 +133,18 @@ class CudaWinogradPlan:
         source = self._image(WIDE, image, first)
         self._over_tiles("data_tiles", WIDE, *source, at["data"], self.data, scales, int(self.form.by_tile))
 
-    def _transform_filters(self, w: Array, at: Addresses) -> None:
-        """Along with data_tiles, whose results it does not need."""
-        left = at["left"], self.left, at.get("left_scales", 0), int(self.form.backward)
-        if not self.form.across:
-            self._over_filters("filters", w, self.w, *left)
-            return
-        grid = _ceil(self.problem.k, ACROSS), min(_ceil(self.form.data.depth, DEEP), LARGEST_GRID)
-        self._launch("filters_across", grid, (ACROSS, DEEP), w, self.w, *left)
-
     def _inverse_tiles(self, out: Array, first: int, at: Addresses) -> None:
         arguments = *self._image(NARROW, out, first), at["products"], self.products, at.get("peak", 0)
         if self.form.staged:
             tiles = min(self.form.images, self.problem.n - first) * self.form.spots
             grid = _ceil(tiles, STAGED), min(self.form.results, LARGEST_GRID)
-            self._launch("inverse_staged", grid, (STAGED, 1), *arguments)
+            self.kernels["inverse_staged"](grid, STAGED, *arguments)
         else:
             self._over_tiles("inverse_tiles", NARROW, *arguments)
 
     def _multiply(self, multiply: Products, at: Addresses) -> None:
         first, second = ("data", "left") if self.form.data_first else ("left", "data")
-        if isinstance(multiply, Multiply):
-            multiply(at[first], at[second], at["products"], at.get("factors", 0))
-        else:
-            multiply(at[first], at[second], at["products"])
+        multiply(at[first], at[second], at["products"])
 
     def _scale(self, a: Array, b: Array, at: Addresses) -> None:
         """A power of two for every channel or tile that is summed over, from the largest values there."""
@@ -213,15 +195,12 @@ class CudaWinogradPlan:
         """A thread for every channel and tile of a chunk."""
         form, tiles = self.form, self.form.whole[side]
         grid, block = self._shape(tiles.groups * tiles.channels, form.length * form.tile_parts)
-        self._launch(kernel, grid, block, *arguments)
+        self.kernels[kernel](grid, block, *arguments)
 
     def _over_filters(self, kernel: str, *arguments: Any) -> None:
         """A thread for every filter of one channel."""
         grid, block = _shape(self.problem.c // self.problem.groups, self.problem.k, THREADS)
-        self._launch(kernel, grid, block, *arguments)
-
-    def _launch(self, kernel: str, grid: Pair, block: Pair, *arguments: Any) -> None:
-        launch(self.kernels[kernel], grid, block, *arguments, early=self.form.keyed)
+        self.kernels[kernel](grid, block, *arguments)
 
     def _shape(self, channels: int, tiles: int, narrowest: int = 1) -> Shape:
         """Grid and block; a warp lies along what is contiguous in the operands."""
@@ -231,24 +210,22 @@ class CudaWinogradPlan:
 
     # ---- arguments -----------------------------------------------------------------------------------------
 
-    def _image(self, side: int, array: Array, first: int, most: int = 0) -> tuple[int, Any]:
-        """A chunk of images, from the first on, and how it is cut; of `most` images if that is given."""
-        count = min(most or self.form.images, self.problem.n - first)
+    def _image(self, side: int, array: Array, first: int) -> tuple[int, Any]:
+        """A chunk of images, from the first on, and how it is cut."""
+        count = min(self.form.images, self.problem.n - first)
         return pointer(array, first * (array.size // self.problem.n)), self.images[side][count]
 
     def _scales(self, name: str, first: int, at: Addresses) -> int:
         """Where the scales of a chunk begin; 0 if nothing is scaled."""
         if not self.form.scaled:
             return 0
-        whole = self.form.by_tile and not self.keys
-        return at[name] + (SCALE_BYTES * first * self.form.spots if whole else 0)
+        return at[name] + (SCALE_BYTES * first * self.form.spots if self.form.by_tile else 0)
 
 
 def _products(form: CudaForm) -> tuple[Products, Products]:
     """What multiplies the first chunk, and what further ones."""
     if form.own:
-        own = form.multiplied()
-        return Multiply(own, early=form.keyed), Multiply(own, more=form.by_tile, early=form.keyed)
+        return Multiply(form.multiplied()), Multiply(form.multiplied(), more=form.by_tile)
     gpu_blas.prepare()
     return form.gemm(0.0), form.gemm(1.0 if form.by_tile else 0.0)
 

@@ -21,7 +21,7 @@ from .cuda_winograd_operands import (
     operand,
     pair,
 )
-from .cuda_winograd_products import Multiplied, shortest
+from .cuda_winograd_products import Multiplied
 from .gpu import C_TYPES, Source
 from .gpu_blas import LIBRARY_BYTES, Gemm
 from .winograd import Form
@@ -31,15 +31,8 @@ Points = tuple[Fraction, ...]
 ALIGNMENT = 256
 LONGEST = 512  # tiles summed by one product: longer fp32 sums lose digits, so the parts are added up apart
 PROMOTED = 2048  # the same of our own products, which are added up apart in the kernel as well
-FEW_PARTS = 4  # which are added up on the way to the result
-SUMMED = 1.5  # terms that take as long as adding up one more part of a result
 SHORT = 32  # tiles a row, above which rows are long enough to be written directly
 MOST_PRODUCTS = 65535  # of one call
-KEY_ROWS, KEY_THREADS = 8, 256  # as in cuda_winograd_keys.cu, for which a step is UNIT keys
-KEY_BLOCKS, MOST_SLOTS = 512, 512  # that look for maxima of an operand; what they may leave of a key
-SHORT_CHAIN = (
-    160 << 20
-)  # bytes of operands and products; kernels that move more gain nothing by an early start
 FUNCTIONS = (
     "data_tiles", "gradient_tiles", "inverse_tiles", "inverse_staged", "filters", "filters_across",
     "inverse_filters", "sum_parts", "channel_maxima", "plane_maxima", "data_maxima", "gradient_maxima",
@@ -51,7 +44,6 @@ FORMS = {
     "fp16": HALF,
     "3xfp16": SPLIT,
 }  # products, and how operands are stored
-KEYS = "channel_keys", "tile_keys", "key_scales"
 ARITHMETIC = {"fma": "fp32", "tf32": "tf32", "fp16": "fp16", "3xfp16": "fp16"}
 
 
@@ -60,23 +52,6 @@ def source(taps: int, m: int, points: Points, precision: Precision) -> Source:
     finite = ",".join(str(float(point)) for point in points)
     defines = ("ELEMENT", C_TYPES[precision]), ("STEP", m), ("TAPS", taps), ("POINTS", finite)
     return Source("cuda_winograd.cu", FUNCTIONS, defines)
-
-
-def keys_source(transforms: Source) -> Source:
-    """What finds powers of two for our own products."""
-    return Source("cuda_winograd_keys.cu", KEYS, transforms.defines)
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Where blocks leave maxima: `across` of them look at all keys, `count` times at a share of values."""
-
-    across: int
-    count: int
-
-    @property
-    def blocks(self) -> int:
-        return self.across * self.count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +65,6 @@ class CudaForm(Form):
     @property
     def source(self) -> Source:
         return source(self.problem.r, self.m, self.finite, self.problem.precision)
-
-    @property
-    def keys_source(self) -> Source:
-        return keys_source(self.source)
 
     @property
     def own(self) -> bool:
@@ -118,12 +89,6 @@ class CudaForm(Form):
         rows, cols = self.cuts[0][1], self.cuts[1][1]
         whole = rows.parts == cols.parts == 1 and not self.channels_last
         return whole and cols.size % 2 == 1 and cols.count <= SHORT
-
-    @cached_property
-    def keyed(self) -> bool:
-        """Whether products undo a factor of every step, and launches overlap: for chains of short kernels."""
-        operands = self.data, self.left, self.products
-        return self.own and sum(one.bytes(self.points) for one in operands) <= SHORT_CHAIN
 
     @property
     def stored(self) -> int:
@@ -150,65 +115,24 @@ class CudaForm(Form):
 
     @property
     def keys(self) -> int:
-        """Scales of one operand: one for every channel that is summed over, or tile with its padding.
-
-        Tiles are those of a chunk if the form is keyed.
-        """
-        if self.by_tile and self.keyed:
-            return self.tile_parts * self.length
+        """Scales of one operand: one for every channel that is summed over, or tile with its padding."""
         if self.by_tile:
             before = (self.problem.n - 1) // self.images * self.images * self.spots
             return before + self.tile_parts * self.length
         return self.problem.k if self.backward else self.problem.c
 
-    @cached_property
+    @property
     def tile_parts(self) -> int:
-        """Of sums over tiles: the fewest that keep digits, or a few more for more multiprocessors."""
         if not self.by_tile:
             return 1
         most = max(1, MOST_PRODUCTS // (self.points * self.problem.groups))
         longest = PROMOTED if self.own else LONGEST
-        fewest = min(most, -(-self.images * self.spots // longest))
-        if not self.own:
-            return fewest
-        return min(range(fewest, max(fewest, min(most, FEW_PARTS)) + 1), key=self._time)
-
-    def _time(self, parts: int) -> float:
-        """Of products, and of adding them up."""
-        p, terms = self.problem, _aligned(-(-self.images * self.spots // parts), UNIT)
-        rows, cols, products = p.k // p.groups, p.c // p.groups, self.points * parts * p.groups
-        return shortest(rows, cols, terms, products) + SUMMED * rows * cols * products
+        return min(most, -(-self.images * self.spots // longest))
 
     @property
     def length(self) -> int:
         """Tiles of a part."""
         return _aligned(-(-self.images * self.spots // self.tile_parts), UNIT)
-
-    # ---- maxima for our own products -----------------------------------------------------------------------
-
-    @property
-    def left_slots(self) -> Slots:
-        """Of filters, or tiles of dy."""
-        p = self.problem
-        if self.by_tile:
-            return self._slots(self.channels_last, p.k)
-        if self.backward:
-            return self._slots(True, self.filters // p.k * p.r * p.s)
-        return self._slots(False, p.k // p.groups)
-
-    @property
-    def data_slots(self) -> Slots:
-        """Of tiles of x; or of whole channels of x, or dy."""
-        n, pixels = self.problem.n, self.whole[0].rows.size * self.whole[0].cols.size
-        if self.by_tile:
-            return self._slots(self.channels_last, self.problem.c)
-        return self._slots(False, n * pixels) if self.channels_last else self._slots(True, n * KEY_THREADS)
-
-    def _slots(self, alone: bool, values: int) -> Slots:
-        """Of keys that have a block `alone`, or share one in steps; with so many values each."""
-        across = self.keys if alone else self.keys // UNIT
-        most = -(-values // (KEY_THREADS if alone else KEY_ROWS))
-        return Slots(across, max(1, min(-(-KEY_BLOCKS // across), most, MOST_SLOTS)))
 
     # ---- operands ------------------------------------------------------------------------------------------
 
@@ -273,9 +197,7 @@ class CudaForm(Form):
         result, terms = self.products, self.length if self.by_tile else self.data.depth
         rows, cols = (result.length, result.depth) if result.channel == 1 else (result.depth, result.length)
         batch = self.points * self.tile_parts
-        shape = rows, cols, terms, batch, self.problem.groups
-        sets = (self.tile_parts, self.problem.groups) if self.by_tile else (self.problem.groups, 1)
-        return Multiplied(first, second, result, *shape, *sets)
+        return Multiplied(first, second, result, rows, cols, terms, batch, self.problem.groups)
 
     def gemm(self, beta: float) -> Gemm:
         """The same, as cuBLAS is."""
@@ -316,15 +238,7 @@ class CudaForm(Form):
     def areas(self) -> dict[str, int]:
         """Bytes of what the workspace holds, in order."""
         sizes = {name: getattr(self, name).bytes(self.points) for name in ("data", "left", "products")}
-        if self.keyed:
-            slots = {"left_maxima": self.left_slots.count, "data_maxima": self.data_slots.count}
-            sizes |= {name: 4 * self.keys * count for name, count in slots.items()}
-            sizes |= {
-                "left_scales": 4 * self.keys,
-                "data_scales": 4 * self.keys,
-                "factors": 4 * self.keys // UNIT,
-            }
-        elif self.scaled:
+        if self.scaled:
             sizes |= {"peak": ALIGNMENT, "data_scales": 4 * self.keys, "left_scales": 4 * self.keys}
         return {name: _aligned(size, ALIGNMENT) for name, size in sizes.items()}
 

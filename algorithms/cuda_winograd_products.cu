@@ -10,10 +10,9 @@
 //            and warpgroups of 64 rows multiply, each in its own time: while one adds up or writes, the other
 //            keeps the tensor cores busy. Neighbouring blocks share columns.
 // Accuracy   Tensor cores truncate. Every step begins with the small products, and its sum is added to the
-//            total by other means, times a factor: 32 terms each have been scaled by a power of two.
+//            total by other means.
 // Memory     None but the operands.
 #include "cuda_implicit_tensor.cuh"
-#include "cuda_winograd_chain.cuh"
 
 constexpr int GROUPS = TILE_M / 64, MULTIPLIERS = 128 * GROUPS;
 constexpr bool CROWDED = TILE_M == 128 && TILE_N == 192; // copiers have to hand registers over
@@ -27,11 +26,9 @@ constexpr int SUMS = TILE_N / 2; // of a thread
 static_assert(STAGES > 1);
 
 // Results have rows * cols numbers, `pitch` from one row to the next, `matrix` from one product to the next.
-// Steps have a factor each, in `sets` one after another; so many products in a row share one.
 struct Shape {
     int rows, cols, steps, row_tiles, col_tiles, items;
     long long pitch, matrix;
-    int sets, sharing;
 };
 
 struct Item {
@@ -43,20 +40,6 @@ struct Item {
         product = tile / s.col_tiles;
         col = (tile - product * s.col_tiles) * TILE_N;
     }
-};
-
-// The factors of an item's steps, if they have any; a lane holds one of 32.
-struct Factors {
-    const float *of_item;
-    int steps;
-    float held;
-
-    __device__ __forceinline__ Factors(const float *all, const Shape &s, const Item &item)
-        : of_item(all ? all + item.product / s.sharing % s.sets * s.steps : nullptr), steps(s.steps), held(1.0f) {}
-    __device__ __forceinline__ void load(int step) {
-        if (of_item && step % 32 == 0) held = of_item[min(step + (int)threadIdx.x % 32, steps - 1)];
-    }
-    __device__ __forceinline__ float of(int step) const { return __shfl_sync(~0u, held, step % 32); }
 };
 
 // A stage has a barrier that waits for its bytes, and one for each warpgroup that is done with it.
@@ -172,8 +155,8 @@ __device__ __forceinline__ void write(float *out, const float (&sum)[SUMS], cons
 
 // more: results are added to what is there.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    multiply(const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right,
-             const float *factors, float *out, int more, const __grid_constant__ Shape shape) {
+    multiply(const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, float *out,
+             int more, const __grid_constant__ Shape shape) {
     extern __shared__ uint4 shared[];
     Stages stages = {(shared_address(shared) + 1023) / 1024 * 1024};
     if (threadIdx.x == 0) {
@@ -181,7 +164,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
         show_barriers();
     }
     __syncthreads();
-    follow();
     if (threadIdx.x >= MULTIPLIERS) {
         if (CROWDED) keep_registers<24, false>();
         Copier{left, right, shape, stages}.run();
@@ -189,22 +171,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
     if (CROWDED) keep_registers<240, true>();
     for (int index = blockIdx.x; index < shape.items; index += gridDim.x) {
-        const Item item(shape, index);
-        Factors scaled(factors, shape, item);
         float sum[SUMS], total[SUMS];
 #pragma unroll
         for (int i = 0; i < SUMS; ++i) total[i] = 0;
         for (int step = 0; step < shape.steps; ++step, stages.advance()) {
             meet();
             meet();
-            scaled.load(step);
             wait_for_bytes(stages.full(), stages.round & 1);
             multiply_step(sum, stages.bytes());
             if (threadIdx.x % 128 == 0) expect_bytes(stages.empty(threadIdx.x / 128), 0);
-            const float factor = scaled.of(step);
 #pragma unroll
-            for (int i = 0; i < SUMS; ++i) total[i] = fmaf(sum[i], factor, total[i]);
+            for (int i = 0; i < SUMS; ++i) total[i] += sum[i];
         }
-        write(out, total, shape, item, more);
+        write(out, total, shape, Item(shape, index), more);
     }
 }

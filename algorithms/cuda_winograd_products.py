@@ -16,10 +16,9 @@ from . import gpu_maps
 from .cuda_implicit_tiles import HOPPER, Hopper, capability
 from .cuda_winograd_operands import UNIT, WOVEN, Operand
 from .gpu import Source, by_value, missing
-from .gpu_launch import launch
 from .gpu_maps import Map
 
-__all__ = ["Multiplied", "Multiply", "Tile", "can_multiply", "shortest", "sources"]
+__all__ = ["Multiplied", "Multiply", "Tile", "can_multiply", "sources"]
 
 STAGE_MEMORY, ALIGNMENT, BARRIERS = 205_000, 1024, 256  # the first as in cuda_winograd_products.cu
 ROW_BYTES, BOX = 128, 64  # of a box: both halves of as many terms as alternate
@@ -59,27 +58,14 @@ class Tile:
         stage = (self.m + self.n) * ROW_BYTES
         return STAGE_MEMORY // self.resident // stage * stage + ALIGNMENT + BARRIERS
 
-    def items(self, rows: int, cols: int, products: int) -> int:
-        return -(-rows // self.m) * -(-cols // self.n) * products
-
-    def time(self, rows: int, cols: int, terms: int, products: int) -> float:
-        """In terms of a result, one after the other on a multiprocessor."""
-        rounds = -(-self.items(rows, cols, products) // cuda.facts().multiprocessors)
-        return rounds * (terms + FIXED) * self.m * self.n / self.rate
-
     @property
     def source(self) -> Source:
         macros = ("TILE_M", self.m), ("TILE_N", self.n), ("INNER", int(self.inner))
         return Hopper("cuda_winograd_products.cu", ("multiply",), macros)
 
 
-SIDES = (128, 192, 1.0), (128, 128, 0.9), (64, 128, 0.6), (64, 64, 0.65)  # of an H200
+SIDES = (128, 192, 1.0), (128, 128, 0.95), (64, 128, 0.9), (64, 64, 0.7)
 TILES = tuple(Tile(*sides, inner) for inner in (False, True) for sides in SIDES)
-
-
-def shortest(rows: int, cols: int, terms: int, products: int) -> float:
-    """The time of the best tile."""
-    return min(tile.time(rows, cols, terms, products) for tile in TILES)
 
 
 def sources() -> Iterator[Source]:
@@ -92,17 +78,12 @@ class ShapeStruct(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int) for name in ("rows", "cols", "steps", "row_tiles", "col_tiles", "items")),
         *((name, ctypes.c_longlong) for name in ("pitch", "matrix")),
-        *((name, ctypes.c_int) for name in ("sets", "sharing")),
     ]
 
 
 @dataclass(frozen=True)
 class Multiplied:
-    """Products of operands in halves, for every group of a batch of points and parts.
-
-    Every step of UNIT terms has a factor; there are `sets` of those, and `sharing` products in a row have
-    the same.
-    """
+    """Products of operands in halves, for every group of a batch of points and parts."""
 
     left: Operand
     right: Operand
@@ -112,8 +93,6 @@ class Multiplied:
     terms: int
     batch: int
     groups: int
-    sets: int
-    sharing: int
 
     @property
     def inner(self) -> bool:
@@ -124,19 +103,20 @@ class Multiplied:
         return -(-self.rows // tile.m), -(-self.cols // tile.n)
 
     def items(self, tile: Tile) -> int:
-        return tile.items(self.rows, self.cols, self.batch * self.groups)
+        rows, cols = self.tiles(tile)
+        return rows * cols * self.batch * self.groups
 
     def tile(self) -> Tile:
         """That of the shortest time, if products are what takes it."""
         return min((tile for tile in TILES if tile.inner == self.inner), key=self._time)
 
     def _time(self, tile: Tile) -> float:
-        return tile.time(self.rows, self.cols, self.terms, self.batch * self.groups)
+        rounds = -(-self.items(tile) // cuda.facts().multiprocessors)
+        return rounds * (self.terms + FIXED) * tile.m * tile.n / tile.rate
 
     def struct(self, tile: Tile) -> Any:
         counts = -(-self.terms // UNIT), *self.tiles(tile), self.items(tile)
-        strides = self.result.row, self.result.group
-        return by_value(ShapeStruct(self.rows, self.cols, *counts, *strides, self.sets, self.sharing))
+        return by_value(ShapeStruct(self.rows, self.cols, *counts, self.result.row, self.result.group))
 
     def maps(self, tile: Tile, left: int, right: int) -> tuple[Any, Any]:
         """How the copy engine finds both operands at these addresses."""
@@ -154,22 +134,18 @@ class Multiplied:
 
 
 class Multiply:
-    """The kernel for these products, ready to be launched on any addresses; `more` adds to what is there, and
-    `early` has it begin before the transforms have ended."""
+    """The kernel for these products, ready to be launched on any addresses; `more` adds to what is there."""
 
-    def __init__(self, products: Multiplied, *, more: bool = False, early: bool = False) -> None:
-        self._products, self._tile, self._more = products, products.tile(), int(more)
-        self._early = early
+    def __init__(self, products: Multiplied, tile: Tile | None = None, *, more: bool = False) -> None:
+        self._products, self._tile, self._more = products, tile or products.tile(), int(more)
         self._kernel, self._shape = self._tile.source["multiply"], products.struct(self._tile)
         self._kernel.allow_shared(self._tile.shared)
         at_once = self._tile.resident * cuda.facts().multiprocessors
         self._blocks = min(products.items(self._tile), at_once)
         self._maps: dict[tuple[int, int], tuple[Any, Any]] = {}
 
-    def __call__(self, left: int, right: int, out: int, factors: int) -> None:
+    def __call__(self, left: int, right: int, out: int) -> None:
         if (left, right) not in self._maps:
             self._maps[left, right] = self._products.maps(self._tile, left, right)
         maps, tile = self._maps[left, right], self._tile
-        arguments = *maps, factors, out, self._more, self._shape
-        shape = (self._blocks,), (tile.threads,)
-        launch(self._kernel, *shape, *arguments, shared=tile.shared, early=self._early)
+        self._kernel(self._blocks, tile.threads, *maps, out, self._more, self._shape, shared=tile.shared)

@@ -3,7 +3,6 @@
 
 #include "gpu.cuh"
 
-#include "cuda_winograd_chain.cuh"
 #include "cuda_winograd_points.cuh"
 
 // fp32, scaled fp16, or both halves of scaled fp32: as cuBLAS multiplies them, or once each.
@@ -70,17 +69,13 @@ __device__ __forceinline__ void transform(const float *d, void *out, long long i
             put(out, index, to, scale * dot<X>(j, half_way + i * X::cols, 1));
 }
 
-// The products of all points, summed over parts in their order, half way back.
+// The products of all points, half way back.
 template <class X>
-__device__ __forceinline__ void gather(const float *products, const Operand &from, int parts, float *half_way) {
+__device__ __forceinline__ void gather(const float *products, long long index, long long point,
+                                       float *half_way) {
     float d[SIZE * SIZE];
 #pragma unroll
-    for (int i = 0; i < SIZE * SIZE; ++i) d[i] = products[i * from.point];
-    for (int part = 1; part < parts; ++part) {
-        products += from.part;
-#pragma unroll
-        for (int i = 0; i < SIZE * SIZE; ++i) d[i] += products[i * from.point];
-    }
+    for (int i = 0; i < SIZE * SIZE; ++i) d[i] = products[index + i * point];
     columns<X>(d, half_way);
 }
 
@@ -156,11 +151,6 @@ struct Window {
             d[j] = present && inside[j] ? value : 0.0f;
         }
     }
-
-    __device__ __forceinline__ void all(float *d) const {
-#pragma unroll
-        for (int i = 0; i < WIDE; ++i) line(i, d + i * WIDE);
-    }
 };
 
 // The same where pairs of pixels lie within rows, are aligned, and either inside of the image or outside: what
@@ -200,11 +190,6 @@ struct PairedWindow {
         }
 #pragma unroll
         for (int j = 0; j < WIDE; ++j) d[j] = odd ? values[j + 1] : values[j];
-    }
-
-    __device__ __forceinline__ void all(float *d) const {
-#pragma unroll
-        for (int i = 0; i < WIDE; ++i) line(i, d + i * WIDE);
     }
 };
 

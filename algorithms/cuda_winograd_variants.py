@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from convbench.api import Precision, Problem
 
-from .cuda_winograd_forms import MOST_PRODUCTS, CudaForm, Points, keys_source, source
+from .cuda_winograd_forms import MOST_PRODUCTS, CudaForm, Points, source
 from .gpu import Source
 from .toomcook import LARGEST, POINTS
 from .winograd import Form
@@ -41,10 +41,7 @@ def sources() -> Iterator[Source]:
         for name, (m, points) in tile_sizes(taps).items():
             for precision in (Precision.FP32, Precision.FP16, Precision.BF16):
                 if precision is Precision.FP32 or name != "f4s":
-                    transforms = source(taps, m, points, precision)
-                    yield transforms
-                    if name != "f4s":
-                        yield keys_source(transforms)
+                    yield source(taps, m, points, precision)
 
 
 def too_large(problem: Problem) -> bool:
