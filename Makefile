@@ -13,7 +13,7 @@ EXTRA := $(if $(TOO_OLD),,$(if $(filter 12,$(CUDA)),cuda12,$(if $(CUDA),cuda13))
 .PHONY: quickstart test test-all kernels lint bench results results-check clean
 
 quickstart: $(VENV)/.run
-	$(BIN)/convbench run quick --quick --out results/quickstart --report
+	$(BIN)/convbench run quick --quick --directions fwd --plans 4 --out results/quickstart --report
 
 test: $(VENV)/.test
 	$(BIN)/pytest -n auto --dist loadgroup -m "not slow" $(COVERAGE)

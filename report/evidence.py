@@ -38,8 +38,8 @@ ACCURACY_NOTE = (
     "Repeatable: two runs agreed bit for bit."
 )
 _NUMBER = re.compile(r"\d+")
-# Cutting the work up to save memory leaves errors alone, so such variants are one family; tile sizes do not.
-_CHUNKS = re.compile(r"(chunk|rows)\d+")
+# Cutting the work up, to save memory or fill the machine, hardly changes errors: one family; tile sizes may.
+_CHUNKS = re.compile(r"(chunk|rows|parts)\d+")
 
 
 # ---- noise ------------------------------------------------------------------------------------------------
