@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from convbench.algorithms import cuda_implicit, cuda_implicit_filter, cuda_implicit_tiles
-from convbench.algorithms.cuda_implicit import CudaImplicit, Form, ImplicitPlan, forms, sources
+from convbench.algorithms.cuda_implicit import CudaImplicit, Form, forms, sources
 from convbench.algorithms.cuda_implicit_filter import Filter
 from convbench.algorithms.cuda_implicit_gather import Gather, walks
 from convbench.algorithms.cuda_implicit_tiles import ENGINES, Engine, tiles
 from emulator import Emulated, failures, slow
+from implicit_forms import Chosen
 
 from convbench import accuracy, conformance
-from convbench.api import Direction, Layout, Plan, Precision, Problem, Variant
+from convbench.api import Direction, Layout, Precision, Problem
 from convbench.conformance import check_adjoint, check_taps, questions, solve
 from convbench.reference import reference
 from convbench.verify import norm
@@ -38,28 +39,17 @@ WHOLE = ("n2c64h7w9k64r3p1", "n2c128h9w8k128r3s2p1x0d2x1g2flip")
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Chosen):
     """All tiles of an engine, filter gradients in one part and in several."""
 
     engine: Engine
     parts: tuple[int, ...] = (1,)
-    name: str = "implicit"
-    device: str = "cuda"
 
     def offered(self, problem: Problem) -> Iterator[Form]:
         kind = Filter if problem.direction is Direction.BWD_FILTER else Gather
         for tile in tiles(problem, self.engine):
             for parts in self.parts:
                 yield Form(problem, kind(problem, problem.n, tile, self.engine, parts))
-
-    def reject(self, problem: Problem) -> str | None:
-        return None
-
-    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        return [form.variant() for form in self.offered(problem)]
-
-    def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return ImplicitPlan(next(f for f in self.offered(problem) if f.name == variant.name))
 
 
 @layouts

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
 from convbench.algorithms import cuda_implicit_stream as stream
 from convbench.algorithms import cuda_implicit_stream_tiles as stream_tiles
-from convbench.algorithms.cuda_implicit import Form, ImplicitPlan, forms
+from convbench.algorithms.cuda_implicit import Form, forms
 from convbench.algorithms.cuda_implicit_stream_tiles import source, sources
 from emulator import failures, slow
+from implicit_forms import Chosen
 
-from convbench.api import Direction, Plan, Problem, Variant
+from convbench.api import Direction, Problem
 
 pytest_plugins = ("emulator.plugin",)
 pytestmark = pytest.mark.usefixtures("emulated")
@@ -22,26 +22,15 @@ directions = every("direction", list(Direction))
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Chosen):
     """All tiles, or one; the pixels of filter gradients in so many parts."""
 
     parts: int = 1
     size: str = ""
-    name: str = "implicit"
-    device: str = "cuda"
 
     def offered(self, problem: Problem) -> list[Form]:
         whole = [one for one in stream.products(problem, problem.n) if self.size in one.name]
         return [Form(problem, replace(one, parts=self.parts)) for one in whole]
-
-    def reject(self, problem: Problem) -> str | None:
-        return None
-
-    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        return [form.variant() for form in self.offered(problem)]
-
-    def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return ImplicitPlan(next(f for f in self.offered(problem) if f.name == variant.name))
 
 
 def problem(text: str, direction: Direction, precision: str = "fp16") -> Problem:

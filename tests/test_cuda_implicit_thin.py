@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from convbench.algorithms import cuda_implicit_fold as fold
 from convbench.algorithms import cuda_implicit_unfold as unfold
-from convbench.algorithms.cuda_implicit import CudaImplicit, Form, ImplicitPlan, forms
+from convbench.algorithms.cuda_implicit import CudaImplicit, Form, forms
 from convbench.algorithms.cuda_implicit_products import Product
 from convbench.algorithms.cuda_implicit_tiles import ENGINES
 from convbench.algorithms.cuda_implicit_unfold import Unfolded, unfoldings
 from emulator import Emulated, failures, slow
+from implicit_forms import Chosen
 
 from convbench import accuracy, conformance
-from convbench.api import Direction, Layout, Plan, Problem, Variant
+from convbench.api import Direction, Layout, Problem
 from convbench.conformance import check_adjoint, check_taps, questions, solve
 from convbench.reference import reference
 from convbench.verify import norm
@@ -45,28 +46,17 @@ SHAPES = (
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Chosen):
     """Every number of rows that become channels, on the smallest tile."""
 
     products: Callable[[Problem, int, bool], Sequence[Product]]
     wgmma: bool = True
     parts: int = 1
-    name: str = "implicit"
-    device: str = "cuda"
 
     def offered(self, problem: Problem) -> Iterator[Form]:
         for one in self.products(problem, problem.n, self.wgmma):
             if one.tile.size == "64x128":
                 yield Form(problem, replace(one, parts=min(self.parts, one.steps)))
-
-    def reject(self, problem: Problem) -> str | None:
-        return None
-
-    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        return [form.variant() for form in self.offered(problem)]
-
-    def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return ImplicitPlan(next(f for f in self.offered(problem) if f.name == variant.name))
 
 
 @layouts

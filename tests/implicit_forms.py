@@ -1,0 +1,27 @@
+"""Implicit GEMM in forms that a test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from convbench.algorithms.cuda_implicit import Form, ImplicitPlan
+
+from convbench.api import Plan, Problem, Variant
+
+
+class Chosen:
+    """The forms that `offered` makes of a problem, whatever the family would choose."""
+
+    name, device = "implicit", "cuda"
+
+    def offered(self, problem: Problem) -> Iterable[Form]:
+        raise NotImplementedError
+
+    def reject(self, problem: Problem) -> str | None:
+        return None
+
+    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
+        return [form.variant() for form in self.offered(problem)]
+
+    def prepare(self, problem: Problem, variant: Variant) -> Plan:
+        return ImplicitPlan(next(f for f in self.offered(problem) if f.name == variant.name))
