@@ -173,7 +173,10 @@ def _are_pairs(problem: Problem) -> bool:
 def _squares(problem: Problem, least: int = 2) -> Iterator[Spectral]:
     """Tiles of at least so many filters' length, and one that holds the image."""
     for tile in sizes(problem.precision, by_threads(problem)):
-        made = [Square(problem=problem, images=problem.n, tile=tile, math=math) for math in _maths(problem)]
+        maths = _maths(problem)
+        if tile > LARGEST_TILE:  # which few channels choose, where splitting costs more than products gain
+            maths = tuple(math for math in maths if math != "3xfp16")
+        made = [Square(problem=problem, images=problem.n, tile=tile, math=math) for math in maths]
         is_whole = max(made[0].taps) <= tile and made[0].is_whole
         if is_whole or least * max(made[0].taps) <= tile <= LARGEST_TILE:
             yield from made
