@@ -16,7 +16,7 @@ quickstart: $(VENV)/.run
 	$(BIN)/convbench run quick --quick --directions fwd --plans 4 --out results/quickstart --report
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n auto --dist loadgroup -m "not slow" $(COVERAGE)
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow" $(COVERAGE)
 
 test-all: $(VENV)/.test
 	$(BIN)/pytest -n auto

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("emulated")
 every = pytest.mark.parametrize
 directions = every("direction", list(Direction))
 layouts = every("layout", list(Layout))
+few_layouts = every("layout", [Layout.NCHW, *slow(Layout.NHWC)])  # other precisions see it as well
 
 # Each once more in the other precisions: tiles, channels in fours, strides, groups, thin, depthwise, 1x1.
 FEW = (
@@ -38,7 +39,7 @@ FEW = (
 MORE = ("n1c4h8w12k8r5p2u2g4flip", "n2c3h11w6k6r3p1u2g3", "n1c2h4w40k5r1s33")
 
 
-@layouts
+@few_layouts
 @directions
 @every("text", [*conformance.CASES, *FEW, *MORE])
 def test_every_case(text: str, direction: Direction, layout: Layout) -> None:
@@ -125,7 +126,7 @@ BEYOND_A_TILE = (
 LARGE, SMALL = BEYOND_A_TILE[:5], BEYOND_A_TILE[5:]
 
 
-@layouts
+@few_layouts
 @directions
 @every("text", [*slow(*LARGE), *SMALL])
 def test_every_tile(text: str, direction: Direction, layout: Layout) -> None:

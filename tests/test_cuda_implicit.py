@@ -98,7 +98,7 @@ def test_others_are_not_folded(text: str, direction: str) -> None:
     assert not any("fold" in name for name in forms(Problem.parse(text, direction=direction), None, True))
 
 
-@every("precision", ["tf32", "fp16", *slow("bf16")])
+@every("precision", ["fp16", *slow("tf32", "bf16")])
 @directions
 @every("text", ["n2c12h7w9k20r3u2p1", "n1c64h7w9k64r3p1"])
 def test_other_precisions(text: str, direction: Direction, precision: str) -> None:
@@ -227,6 +227,7 @@ def test_what_is_not_finite_is_not_hidden(value: float) -> None:
     assert np.isnan(answer(problem, a, b)).all()
 
 
+@pytest.mark.slow
 def test_long_sums_are_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem.parse("n2c8h40w40k8r3p1", direction="bwd-filter")
     monkeypatch.setattr(cuda_implicit_filter, "LONGEST", {1: 512, 2: 512})

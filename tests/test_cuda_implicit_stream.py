@@ -67,6 +67,7 @@ def test_parts_of_a_sum(text: str) -> None:
     assert not failures(Given(parts=2), problem(text, Direction.BWD_FILTER))
 
 
+@pytest.mark.slow
 def test_long_sums_are_handed_on() -> None:
     """One part of more pixels than registers sum up."""
     given = problem("n3c64h75w74k8r1", Direction.BWD_FILTER)

@@ -26,10 +26,12 @@ pytest_plugins = ("emulator.plugin",)
 WINOGRAD = CudaWinograd()
 FEATURES = (
     "n3c6h13w9k4r3p1g2",
-    *slow("n3c13h17w19k11r3p1", "n3c4h11w13k4r3d2p2", "n3c3h20w21k4r3p0.1x2.0flip"),
+    "n3c13h17w19k11r3p1",
+    "n3c4h11w13k4r3d2p2",
+    "n3c3h20w21k4r3p0.1x2.0flip",
 )
 ROUNDED = ("n1c70h6w5k65r3p1", "n2c16h24w20k32r3p1", "n2c6h8w7k4r3p1g2", "n2c5h12w10k6r5p2")
-OWN = (*slow("n1c64h6w5k96r3p1"), "n2c64h5w6k64r3p1g2")
+OWN = "n1c64h6w5k96r3p1", "n2c64h5w6k64r3p1g2"
 VGG3 = "n64c256h56k256r3p1"
 TILES, POINTS = 64 * 14 * 14, 6 * 6  # of F(4, 3) there
 
@@ -55,6 +57,7 @@ def test_every_variant_is_right(text: str, older: None) -> None:
         assert not failures(WINOGRAD, *every(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", OWN)
 def test_products_of_our_own_are_right(text: str, emulated: Any) -> None:
     for problem in every(text):
@@ -78,6 +81,7 @@ def test_every_variant_earns_its_class(text: str, precision: str, older: None) -
     assert not failures(WINOGRAD, *every(text, precision))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FEATURES)
 def test_chunks_of_images_and_parts_of_tiles(
     text: str, emulated: Any, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ def page(folder: Path, spec: str, picture: str) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_plot_that_says_something_else_is_told_and_drawn_anew(tmp_path: Path) -> None:
     document, picture = page(tmp_path, f"{PLOT} | time_fwd.svg", "time.svg"), tmp_path / "time.svg"
     missing = pictures("--check", document)

@@ -16,9 +16,6 @@ NAMES = ",".join(algorithm.name for algorithm in DEADLY_ALGORITHMS)
 SWEEP = (TINY, "--algorithms", NAMES, "--baseline", "correct", "--time-limit", "2")
 
 
-pytestmark = pytest.mark.xdist_group("survival")  # one sweep of many deaths is enough
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_site(tmp_path_factory.mktemp("site"))
