@@ -15,5 +15,3 @@ __device__ __forceinline__ void admit_next() {
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-
-__device__ __forceinline__ void follow() { await_previous(), admit_next(); }

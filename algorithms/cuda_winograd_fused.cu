@@ -16,6 +16,7 @@
 //            its tiles by a power of two that the largest so far asks for; sums are scaled with it.
 #include "cuda_winograd_chain.cuh"
 #include "cuda_winograd_fused.cuh"
+#include "cuda_winograd_warpgroups.cuh"
 
 constexpr int FILTERS = 64, DEEP = 16, POINTS = 4; // of a block; of a step; of a warpgroup in a pass
 constexpr int LINES = 2 * ROWS + 1, PITCH = 4 * PAIRS + 8, PLANE = LINES * PITCH; // of a channel, in a pass
@@ -82,23 +83,6 @@ struct Memory {
         show_barriers();
     }
 };
-
-// Where all threads have to meet if there is one thread only that runs at a time.
-__device__ __forceinline__ void meet() {
-#ifdef __CUDA_EMULATOR__
-    __syncthreads();
-#endif
-}
-
-// How many registers each thread of a warpgroup has from here on.
-template <int COUNT, bool MORE> __device__ __forceinline__ void keep_registers() {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && !defined(__CUDA_EMULATOR__)
-    if (MORE)
-        ASM("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
-    else
-        ASM("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
-#endif
-}
 
 // ---- copies ----------------------------------------------------------------------------------------------
 

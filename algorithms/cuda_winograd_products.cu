@@ -12,7 +12,7 @@
 // Accuracy   Tensor cores truncate. Every step begins with the small products, and its sum is added to the
 //            total by other means.
 // Memory     None but the operands.
-#include "cuda_implicit_tensor.cuh"
+#include "cuda_winograd_warpgroups.cuh"
 
 constexpr int GROUPS = TILE_M / 64, MULTIPLIERS = 128 * GROUPS;
 constexpr bool CROWDED = TILE_M == 128 && TILE_N == 192; // copiers have to hand registers over
@@ -54,23 +54,6 @@ struct Stages {
         if (++slot == STAGES) slot = 0, ++round;
     }
 };
-
-// Where all threads have to meet if there is one thread only that runs at a time.
-__device__ __forceinline__ void meet() {
-#ifdef __CUDA_EMULATOR__
-    __syncthreads();
-#endif
-}
-
-// How many registers each thread of a warpgroup has from here on.
-template <int COUNT, bool MORE> __device__ __forceinline__ void keep_registers() {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && !defined(__CUDA_EMULATOR__)
-    if (MORE)
-        ASM("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
-    else
-        ASM("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
-#endif
-}
 
 struct Copier {
     const TensorMap &left, &right;

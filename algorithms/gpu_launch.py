@@ -53,10 +53,9 @@ def launch(
     block: tuple[int, ...],
     *arguments: Any,
     shared: int = 0,
-    early: bool = True,
 ) -> None:
     """On CuPy's current stream, with the arguments that a plain launch takes, which it is where emulated."""
-    loaded = getattr(kernel._function, "kernel", None) if early else None  # of CuPy's RawKernel
+    loaded = getattr(kernel._function, "kernel", None)  # of CuPy's RawKernel
     if loaded is None or not prod(grid):
         kernel(grid, block, *arguments, shared=shared)
         return

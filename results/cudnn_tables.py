@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cells import MIB, MISSING, Row, contents, geometric, load, show, titles
 from convbench.report.ranking import RANKED, Entry, Ranking, rankings
-from convbench.report.rivals import Ratio
+from convbench.report.rivals import Duel, Ratio
 from convbench.report.selection import Choices, Chooser, choices_of
 from convbench.report.tables import significant
 
@@ -36,8 +36,7 @@ class Place(NamedTuple):
         pick, best = self.pick, self.best
         if pick.variant == best.variant:
             return Ratio(1.0, 1.0, 1.0)
-        low, high = pick.lo or pick.ms, pick.hi or pick.ms
-        return Ratio(pick.ms / best.ms, low / (best.hi or best.ms), high / (best.lo or best.ms))
+        return Duel(self.layer, self.direction, best, pick).ratio
 
 
 def scopes() -> Iterator[tuple[Ranking, Choices]]:

@@ -67,9 +67,11 @@ def test_early_launches_go_to_the_driver(driver: Driver) -> None:
     assert not calls
 
 
-def test_others_are_plain_and_empty_ones_are_none(driver: Driver) -> None:
+def test_emulated_ones_are_plain_and_empty_ones_are_none(driver: Driver) -> None:
     calls: list[Any] = []
-    gpu_launch.launch(kernel(calls), (3,), (32,), 5, early=False)
+    plain = kernel(calls)
+    plain._function.kernel = None  # which emulated ones have not
+    gpu_launch.launch(plain, (3,), (32,), 5)
     gpu_launch.launch(kernel(calls), (0,), (32,), 5)
     assert calls == [(((3,), (32,), (5,)), {"shared_mem": 0})]
 
