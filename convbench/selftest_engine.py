@@ -134,13 +134,17 @@ class Launch:
 
     def __init__(self, device: Any, call: Call) -> None:
         self._call, self._sampler = call, device.sampler()
+        self.kernel_seconds = 0.0
 
     def plan_block(self, seconds: float, sample_seconds: float) -> Block:
         self._sampler.start()
         return Block(1, max(5, min(15, round(0.005 / seconds))), 1)
 
     def take(self, calls: int, count: int) -> list[float]:
-        return list(self._sampler.block([self._call] * calls, count))
+        start = perf_counter()
+        samples = list(self._sampler.block([self._call] * calls, count))
+        self.kernel_seconds += perf_counter() - start
+        return samples
 
     def arm(self) -> None: ...
 

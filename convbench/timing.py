@@ -48,6 +48,11 @@ PRESETS = {
 class Contestant(Protocol):
     """A cell that can be sampled."""
 
+    @property
+    def kernel_seconds(self) -> float:
+        """Wall time that samples have taken so far, all that belongs to them included."""
+        ...
+
     def plan_block(self, seconds: float, sample_seconds: float) -> Block:
         """How to sample a call of this length."""
         ...
@@ -78,12 +83,15 @@ class Series:
 
 
 def warm_up(contestant: Contestant) -> float:
-    """At least 3 calls and 25 ms, but no more once a second has passed; seconds of the last call."""
-    calls, spent, last = 0, 0.0, 0.0
+    """At least 3 calls and 25 ms, but no more once a second has passed; seconds of the last call.
+
+    It is the wall's time that counts: a sample of a short call keeps a GPU busy with clearing its cache.
+    """
+    calls, spent, last, start = 0, 0.0, 0.0, contestant.kernel_seconds
     while (calls < WARM_CALLS or spent < WARM_SECONDS) and spent < WARM_LIMIT and calls < WARM_MOST:
-        wanted = 1 if calls < WARM_CALLS else ceil((WARM_SECONDS - spent) / max(last, 1e-9))
+        wanted = 1 if calls < WARM_CALLS else ceil((WARM_SECONDS - spent) * calls / max(spent, 1e-9))
         samples = contestant.take(1, min(wanted, WARM_MOST))
-        calls, spent, last = calls + len(samples), spent + sum(samples), samples[-1]
+        calls, spent, last = calls + len(samples), contestant.kernel_seconds - start, samples[-1]
     return max(last, 1e-9)
 
 

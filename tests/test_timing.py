@@ -29,13 +29,16 @@ class Replay:
     ) -> None:
         self.samples, self.log, self.name = samples, log if log is not None else [], name
         self.armed, self.inspections, self.bad_after = 0, 0, bad_after
+        self.kernel_seconds, self.between = 0.0, 0.0
 
     def plan_block(self, seconds: float, sample_seconds: float) -> Block:
         return plan_block(seconds, sample_seconds)
 
     def take(self, calls: int, count: int) -> list[float]:
         self.log += [self.name] * count
-        return [next(self.samples) for _ in range(count)]
+        samples = [next(self.samples) for _ in range(count)]
+        self.kernel_seconds += sum(samples) * calls + self.between * count
+        return samples
 
     def arm(self) -> None:
         self.armed += 1
@@ -69,16 +72,18 @@ def test_fast_calls_fill_the_sample_and_drop_the_first() -> None:
 
 
 def test_warm_up_makes_at_least_three_calls_and_25_ms() -> None:
-    calls: list[int] = []
+    short, long = Replay(steady(0.001)), Replay(steady(0.02))
+    assert warm_up(short) == 0.001
+    assert 25 <= len(short.log) <= 27
+    warm_up(long)
+    assert len(long.log) == 3
 
-    class Counting(Replay):
-        def take(self, calls_: int, count: int) -> list[float]:
-            calls.append(calls_ * count)
-            return [0.001] * count
 
-    warm_up(Counting(steady()))
-    assert sum(calls) >= 25
-    assert len(calls) >= 3
+def test_warm_up_counts_what_its_samples_cost_besides_the_call() -> None:
+    contestant = Replay(steady(0.00001))
+    contestant.between = 0.00024  # a cache that is cleared
+    warm_up(contestant)
+    assert 100 <= len(contestant.log) <= 103
 
 
 def test_warm_up_of_a_slow_call_ends_after_a_second() -> None:
