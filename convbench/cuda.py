@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 INCLUDED = re.compile(r'(?m)^#include "(\w+\.cuh)"')
 
 
@@ -52,7 +55,7 @@ def facts(device: int = 0) -> Facts:
     clock_rate = cupy.cuda.Device(device).attributes["ClockRate"]  # kHz
     return Facts(
         name=properties["name"].decode(),
-        uuid=_uuid(bytes(properties["uuid"])),
+        uuid=uuid(ctypes.CDLL(DRIVER), device),
         capability=(properties["major"], properties["minor"]),
         multiprocessors=properties["multiProcessorCount"],
         clock_hz=clock_rate * 1e3,
@@ -63,8 +66,17 @@ def facts(device: int = 0) -> Facts:
     )
 
 
-def _uuid(raw: bytes) -> str:
-    digits = raw[:16].hex()
+def uuid(driver: Any, device: int) -> str:
+    """What the driver calls a device; the properties that CuPy gives end at the first byte that is zero."""
+    handle, raw = ctypes.c_int(), (ctypes.c_ubyte * 16)()
+    for status in (
+        driver.cuInit(0),
+        driver.cuDeviceGet(ctypes.byref(handle), device),
+        driver.cuDeviceGetUuid_v2(raw, handle),
+    ):
+        if status:
+            raise RuntimeError(f"the driver does not tell the UUID of device {device}: CUDA error {status}")
+    digits = bytes(raw).hex()
     return "GPU-" + "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
