@@ -23,10 +23,10 @@ def as_one_machine(contents: Contents) -> Contents:
     main = _main_environments(contents.cells.values())
 
     def moved(record: Record) -> Record:
-        """A pass that was finished on another device keeps that rest apart."""
+        """A pass that was finished on another device keeps apart what was timed there."""
         home = homes.get(record.environment)
-        is_main = record.environment == main[record.cell.problem.label]
-        return replace(record, environment=home) if home and is_main else record
+        belongs = record.time is None or record.environment == main[record.cell.problem.label]
+        return replace(record, environment=home) if home and belongs else record
 
     cells = {key: moved(record) for key, record in contents.cells.items()}
     seen = {record.environment for record in cells.values()}

@@ -8,6 +8,7 @@ from typing import Any
 from comparing import blocks, holding, measured
 
 from convbench.fleet import as_one_machine
+from convbench.record import Status
 from convbench.store import Contents
 
 LAYERS = ("n1c2h5w4k3r3p1", "n1c2h7w4k3r3p1", "n1c2h9w4k3r3p1")
@@ -65,6 +66,16 @@ def test_the_rest_of_a_layer_that_was_finished_elsewhere_is_not_ranked_with_it()
     found = as_one_machine(held)
     assert environments(found) == ["one", "one", "two", "one"]
     assert set(found.environments) == {"one", "two"}
+
+
+def test_what_was_not_timed_belongs_to_its_layer_wherever_that_was_finished() -> None:
+    places = (LAYERS[0], "direct", "one"), (LAYERS[0], "fft", "one"), (LAYERS[0], "im2col", "two")
+    held = shared(*places, (LAYERS[1], "fft", "two"))
+    held.cells = {
+        key: replace(one, status=Status.UNSUPPORTED, time=None) if one.cell.algorithm == "im2col" else one
+        for key, one in held.cells.items()
+    }
+    assert environments(as_one_machine(held)) == ["one"] * 4
 
 
 def test_environments_without_a_device_are_united_as_they_are() -> None:
