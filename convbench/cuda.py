@@ -35,7 +35,6 @@ class Facts:
     """What the device says of itself."""
 
     name: str
-    uuid: str
     capability: tuple[int, int]
     multiprocessors: int
     clock_hz: float
@@ -55,7 +54,6 @@ def facts(device: int = 0) -> Facts:
     clock_rate = cupy.cuda.Device(device).attributes["ClockRate"]  # kHz
     return Facts(
         name=properties["name"].decode(),
-        uuid=uuid(ctypes.CDLL(DRIVER), device),
         capability=(properties["major"], properties["minor"]),
         multiprocessors=properties["multiProcessorCount"],
         clock_hz=clock_rate * 1e3,
@@ -66,8 +64,9 @@ def facts(device: int = 0) -> Facts:
     )
 
 
-def uuid(driver: Any, device: int) -> str:
+def uuid(device: int = 0, driver: Any = None) -> str:
     """What the driver calls a device; the properties that CuPy gives end at the first byte that is zero."""
+    driver = driver or ctypes.CDLL(DRIVER)
     handle, raw = ctypes.c_int(), (ctypes.c_ubyte * 16)()
     for status in (
         driver.cuInit(0),

@@ -11,7 +11,7 @@ from math import ceil
 from statistics import median
 from typing import Any
 
-from convbench import ceilings, energy, environment
+from convbench import ceilings, cuda, energy, environment
 from convbench.cuda_sampler import AllocatesError, CudaSampler, HoldGaveUpError
 from convbench.cuda_timer import CudaTimer
 from convbench.device import COLD, HOT, Block, Call
@@ -45,7 +45,8 @@ class CudaDevice:
         self.rotates = cache != HOT
         self.timer = CudaTimer()
         self.timer.stream.use()
-        self.telemetry = Telemetry(self.timer.facts.uuid)
+        self.uuid = cuda.uuid(cupy.cuda.Device().id)
+        self.telemetry = Telemetry(self.uuid)
         self._warm = False
         facts = self.timer.facts
         self._peaks = peak(facts.capability, facts.multiprocessors, facts.clock_hz)
@@ -61,8 +62,8 @@ class CudaDevice:
             "cpu": host["identity"]["cpu"],
             "libraries": {name: environment.version_of(name) for name in LIBRARIES},
         }
-        digest = hashlib.sha256(canonical({**identity, "uuid": facts.uuid})).hexdigest()
-        gpu = {"uuid": facts.uuid, "multiprocessors": facts.multiprocessors, "l2_bytes": facts.l2_bytes}
+        digest = hashlib.sha256(canonical({**identity, "uuid": self.uuid})).hexdigest()
+        gpu = {"uuid": self.uuid, "multiprocessors": facts.multiprocessors, "l2_bytes": facts.l2_bytes}
         return {**host, "id": digest[:12], "identity": identity, "gpu": {**gpu, "memory": facts.memory_bytes}}
 
     @cached_property
@@ -165,7 +166,7 @@ class CudaDevice:
     @cached_property
     def _counter(self) -> tuple[Counter, float, float] | str:
         """The energy counter, its step and the idle power; or why there is none."""
-        counter = energy.board_counter(self.timer.facts.uuid)
+        counter = energy.board_counter(self.uuid)
         step = counter if isinstance(counter, str) else energy.step_seconds(counter, time.perf_counter)
         if isinstance(counter, str) or isinstance(step, str):
             return str(step)

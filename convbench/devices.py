@@ -73,7 +73,7 @@ def identity(name: str, index: int | None = None) -> str:
         return "cpu" if index is None else f"cpu-{index}"
     from convbench import cuda
 
-    return cuda.facts(0).uuid
+    return cuda.uuid()
 
 
 def gpus() -> list[str]:
@@ -117,7 +117,7 @@ def _list_gpus() -> list[str]:
 
     from convbench import cuda
 
-    return [cuda.facts(index).uuid for index in range(cupy.cuda.runtime.getDeviceCount())]
+    return [cuda.uuid(index) for index in range(cupy.cuda.runtime.getDeviceCount())]
 
 
 if __name__ == "__main__":

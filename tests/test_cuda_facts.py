@@ -31,10 +31,10 @@ class Driver:
 
 def test_a_uuid_may_hold_zero_bytes() -> None:
     driver = Driver()
-    assert uuid(driver, 1) == "GPU-ce4e00a1-0b5c-4f00-b7d1-0000deadbeef"
+    assert uuid(1, driver) == "GPU-ce4e00a1-0b5c-4f00-b7d1-0000deadbeef"
     assert driver.asked == 1
 
 
 def test_a_driver_that_does_not_answer_is_named() -> None:
     with pytest.raises(RuntimeError, match=r"UUID of device 0: CUDA error 100"):
-        uuid(Driver(100), 0)
+        uuid(0, Driver(100))

@@ -16,7 +16,6 @@ ALIGNMENT = 512
 STREAM = 0x57  # of the current stream
 PROPERTIES = {
     "name": b"emulator",
-    "uuid": bytes(16),
     "major": 9,
     "minor": 0,
     "multiProcessorCount": 132,
