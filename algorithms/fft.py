@@ -21,7 +21,7 @@ from math import prod
 from typing import Any, cast
 
 import numpy as np
-from scipy import fft as sf
+import scipy  # loads its parts when they are asked for
 
 from convbench import threads
 from convbench.api import Array, Direction, Plan, Problem, Variant
@@ -122,7 +122,7 @@ class FFTPlan:
         """Cut the image and transform every tile: (rows, half the columns, width), in SciPy's memory."""
         cut = block[: prod(tiles.window) * tiles.width].reshape(*tiles.window, tiles.width)
         gather(tiles, cut, image)
-        return sf.fft(self._half(cut), axis=0, overwrite_x=True, workers=self.workers)
+        return scipy.fft.fft(self._half(cut), axis=0, overwrite_x=True, workers=self.workers)
 
     def _gradients(self, tiles: Tiles, dy: Floats, blocks: dict[str, Any]) -> Any:
         """Conjugate spectra of the tiles of dy, which play the filter: zeros fill them up to the length."""
@@ -133,16 +133,17 @@ class FFTPlan:
         spectra = self._frequencies(blocks["filters"], tiles.width)
         np.conjugate(self._half(cut), out=spectra[:rows])
         spectra[rows:] = 0
-        return sf.ifft(spectra, axis=0, norm="forward", overwrite_x=True, workers=self.workers)
+        return scipy.fft.ifft(spectra, axis=0, norm="forward", overwrite_x=True, workers=self.workers)
 
     def _outputs(self, spectra: Any) -> Floats:
         """Tiles of outputs (rows, columns, width), in SciPy's memory; what wrapped around is cut off."""
         rows, cols = self.form.steps
-        columns = sf.ifft(spectra, axis=0, overwrite_x=True, workers=self.workers)[:rows]
-        return cast(Floats, sf.irfft(columns, self.form.sizes[1], axis=1, workers=self.workers))[:, :cols]
+        columns = scipy.fft.ifft(spectra, axis=0, overwrite_x=True, workers=self.workers)[:rows]
+        outputs = scipy.fft.irfft(columns, self.form.sizes[1], axis=1, workers=self.workers)
+        return cast(Floats, outputs)[:, :cols]
 
     def _half(self, tiles: Floats) -> Any:
-        return sf.rfft(tiles, axis=1, workers=self.workers)
+        return scipy.fft.rfft(tiles, axis=1, workers=self.workers)
 
     def _frequencies(self, block: Any, width: int) -> Any:
         """The part of a block that holds `width` spectra."""

@@ -8,7 +8,7 @@ from math import log2, prod
 from typing import cast
 
 import numpy as np
-from scipy import fft as sf
+import scipy  # loads its parts when they are asked for
 
 from convbench.api import Direction, Variant
 from convbench.problem import Pair
@@ -48,7 +48,7 @@ class Form(Tiling):
         """Transform length and outputs of one tile; an axis with one tap is left as it is."""
         if taps == 1:
             return 1, 1
-        length = int(sf.next_fast_len(_circular(whole, taps), real=True))
+        length = int(scipy.fft.next_fast_len(_circular(whole, taps), real=True))
         if 0 < self.tile < length:
             return self.tile, self.tile - taps + 1
         return length, whole.step

@@ -76,10 +76,13 @@ def polynomial(roots: tuple[Fraction, ...], x: Fraction) -> Fraction:
     return sum((c * x**i for i, c in enumerate(coefficients(roots))), Fraction(0))
 
 
+@lru_cache(maxsize=256)
 def nested(rows: Matrix, cols: Matrix, dtype: np.dtype) -> Floats:
     """The two-dimensional transform as one matrix: the Kronecker product, rounded once."""
     product = [[x * y for x in row for y in col] for row in rows for col in cols]
-    return np.array([[float(x) for x in row] for row in product]).astype(dtype)
+    matrix = np.array([[float(x) for x in row] for row in product]).astype(dtype)
+    matrix.setflags(write=False)
+    return matrix
 
 
 def _matrix(rows: list[list[Fraction]]) -> Matrix:

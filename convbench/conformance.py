@@ -76,7 +76,7 @@ class Finding:
         return "skipped" if self.skipped is not None else "passed"
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1024)  # the whole matrix
 def questions(problem: Problem, device: str = "cpu") -> Questions:
     """Questions are the same for every algorithm of a device, so they are answered once."""
     return ask(problem, SEED, open_device(device).xp)

@@ -48,7 +48,7 @@ def test_every_case(text: str, direction: Direction, layout: Layout) -> None:
 
 @layouts
 @directions
-@every("precision", [Precision.TF32, Precision.FP16, *slow(Precision.BF16, Precision.FP64)])
+@every("precision", [Precision.FP16, *slow(Precision.TF32, Precision.BF16, Precision.FP64)])
 def test_other_precisions(precision: Precision, direction: Direction, layout: Layout) -> None:
     cases = [Problem.parse(t, direction=direction, precision=precision, layout=layout) for t in FEW]
     assert not failures(CudaDirect(), *cases)
@@ -141,7 +141,7 @@ CELLS = (
 
 
 @layouts
-@every("precision", [Precision.FP32, Precision.FP16])
+@every("precision", [Precision.FP32, *slow(Precision.FP16)])
 @every("text", CELLS)
 def test_zeros_of_cells(text: str, precision: Precision, layout: Layout) -> None:
     problem = Problem.parse(text, direction="bwd-data", precision=precision, layout=layout)

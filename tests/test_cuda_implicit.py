@@ -100,7 +100,7 @@ def test_others_are_not_folded(text: str, direction: str) -> None:
 
 @every("precision", ["fp16", *slow("tf32", "bf16")])
 @directions
-@every("text", ["n2c12h7w9k20r3u2p1", "n1c64h7w9k64r3p1"])
+@every("text", ["n2c12h7w9k20r3u2p1", *slow("n1c64h7w9k64r3p1")])
 def test_other_precisions(text: str, direction: Direction, precision: str) -> None:
     both = [Problem.parse(text, direction=direction, precision=precision, layout=layout) for layout in Layout]
     assert not failures(IMPLICIT, *both)
