@@ -1,4 +1,6 @@
-"""The procedure: mirrored rounds over all cells of a group, stopped only at fixed looks, every sample kept.
+"""The procedure: mirrored rounds over all cells of a group, stopped only at fixed looks.
+
+Of a block every sample is kept but the first.
 
 Nothing here knows a device or a clock: contestants bring the samples, so that every rule runs in a test with
 replayed ones.
