@@ -53,10 +53,11 @@ def relative(problem: Problem, name: str, a: np.ndarray, b: np.ndarray) -> float
 @pytest.mark.usefixtures("emulated")
 @ALL_DIRECTIONS
 @pytest.mark.parametrize("text", [*(text for text in CASES if text not in SLOW_CASES), *slow(*SLOW_CASES)])
-def test_every_variant_is_right(text: str, direction: Direction) -> None:
-    problem = Problem.parse(text, direction=direction)
+@pytest.mark.parametrize("layout", [Layout.NCHW, *slow(Layout.NHWC)])
+def test_every_variant_is_right(text: str, direction: Direction, layout: Layout) -> None:
+    problem = Problem.parse(text, direction=direction, layout=layout)
     if CudaFFT().reject(problem) is None:
-        assert not failures(CudaFFT(), problem, problem.with_(layout=Layout.NHWC))
+        assert not failures(CudaFFT(), problem)
 
 
 @pytest.mark.usefixtures("emulated")
