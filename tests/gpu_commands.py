@@ -1,8 +1,8 @@
-"""The commands of README and docs that measure, executed on a GPU: `python tests/gpu_commands.py SECONDS N`.
+"""The commands of README and docs that measure on a GPU, executed: `python tests/gpu_commands.py [SECONDS]`.
 
-Needs a GPU; several share the work, and N commands share a GPU (default: 1; what they measure is not kept).
-Prints a table of command, end and last words, and leaves with exit code 1 if one failed. A command that takes
-longer than so many seconds (default: 45) is interrupted as by a user, and must stop in order.
+Needs a GPU; several share the work. Prints a table of command, end and last words, and leaves with exit
+code 1 if one failed. A command that takes longer than so many seconds (default: 45) is interrupted as by a
+user, and must stop in order.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def gpus() -> list[str]:
 def execute(words: Words, gpu: str, seconds: float, folder: Path) -> tuple[str, str]:
     """How a command ended, and the last line of what it said."""
     everything = "--devices" in words
-    environment = os.environ | {"XDG_RUNTIME_DIR": str(folder)}  # locks of its own
-    environment |= {} if everything else {"CUDA_VISIBLE_DEVICES": gpu}
+    environment = os.environ | ({} if everything else {"CUDA_VISIBLE_DEVICES": gpu})
     process = subprocess.Popen(
         [sys.executable, "-m", "convbench", *words],
         cwd=folder,
@@ -53,9 +52,9 @@ def execute(words: Words, gpu: str, seconds: float, folder: Path) -> tuple[str, 
     return end, last.replace("|", "\\|")
 
 
-def main(seconds: float = 45, together: float = 1) -> int:
+def main(seconds: float = 45) -> int:
     free: SimpleQueue[str] = SimpleQueue()
-    for gpu in (cards := gpus() * int(together)):
+    for gpu in (cards := gpus()):
         free.put(gpu)
     todo = [words for words in FOUND if for_gpu(words)]
     alone = [words for words in todo if "--devices" in words]  # these take every GPU
@@ -79,4 +78,4 @@ def main(seconds: float = 45, together: float = 1) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(float, sys.argv[1:3])))
+    sys.exit(main(*map(float, sys.argv[1:2])))
