@@ -162,7 +162,10 @@ def test_a_second_signal_does_not_wait_for_the_deaf(site: Path, tmp_path: Path) 
     for _ in range(2):
         sweep.send_signal(signal.SIGINT)
         time.sleep(0.5)
-    sweep.communicate(timeout=GRACE - 1)  # one signal alone would wait for as long as that
+    try:
+        sweep.communicate(timeout=GRACE - 1)  # one signal alone would wait for as long as that
+    finally:
+        sweep.kill()  # or the next test finds its device in use
     assert sweep.returncode == 130
     assert started and not any(map(alive, started))
 
