@@ -153,29 +153,29 @@ def named(problem: Problem, name: str) -> Spectral:
 
 def name_of(form: Spectral) -> str:
     name = f"tile{form.tile}" if form.tile else "whole"
-    if form.math != _maths(form.problem)[0] and form.tile:
+    if form.math != _maths(form.problem, form.tile)[0] and form.tile:
         name = f"{name}_{form.math}"
     return name if form.images == form.problem.n else f"{name}_chunk{form.images}"
 
 
-def _maths(problem: Problem) -> tuple[str, ...]:
+def _maths(problem: Problem, tile: int) -> tuple[str, ...]:
     if by_threads(problem) or has_few_channels(problem):
         return ("fma",)
     maths = MATHS[problem.precision]
-    return maths if problem.groups == 1 and _are_pairs(problem) else maths[:1]
+    return maths if problem.groups == 1 and _can_split(problem, tile) else maths[:1]
 
 
-def _are_pairs(problem: Problem) -> bool:
-    """Whether numbers can be moved by twos, as splitting kernels do."""
-    return problem.precision is not Precision.FP32 or all(depth % 2 == 0 for depth in depths(problem))
+def _can_split(problem: Problem, tile: int) -> bool:
+    """Whether numbers can be moved by twos, as splitting kernels do, on a tile that many channels choose."""
+    if problem.precision is not Precision.FP32:
+        return True
+    return tile <= LARGEST_TILE and all(depth % 2 == 0 for depth in depths(problem))
 
 
 def _squares(problem: Problem, least: int = 2) -> Iterator[Spectral]:
     """Tiles of at least so many filters' length, and one that holds the image."""
     for tile in sizes(problem.precision, by_threads(problem)):
-        maths = _maths(problem)
-        if tile > LARGEST_TILE:  # which few channels choose, where splitting costs more than products gain
-            maths = tuple(math for math in maths if math != "3xfp16")
+        maths = _maths(problem, tile)
         made = [Square(problem=problem, images=problem.n, tile=tile, math=math) for math in maths]
         is_whole = max(made[0].taps) <= tile and made[0].is_whole
         if is_whole or least * max(made[0].taps) <= tile <= LARGEST_TILE:

@@ -104,7 +104,7 @@ def finish(site: Path, folder: Path, whole: set[str]) -> None:
 
 
 def test_kills_lose_nothing(site: Path, tmp_path: Path, whole: set[str]) -> None:
-    survive(site, tmp_path, whole, kills=5, seed=int.from_bytes(os.urandom(4)))
+    survive(site, tmp_path, whole, kills=8, seed=int.from_bytes(os.urandom(4)))
 
 
 @pytest.mark.slow

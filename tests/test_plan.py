@@ -414,12 +414,17 @@ def test_the_plot_is_drawn_twice_the_same(convbench: Command, net: Path, tmp_pat
     assert drawn[0] == drawn[1] and "best for each layer" in drawn[0] and "20 MiB" in drawn[0]
 
 
-@pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "json"])
-@pytest.mark.parametrize("text", ["\x1b[2J\x07", "a|b", "=1+1", "<script>", "[bold]x[/]", "\u202eabc"])
-def test_foreign_text_stays_text(convbench: Command, tmp_path: Path, text: str, form: str) -> None:
+@pytest.fixture(params=["\x1b[2J\x07", "a|b", "=1+1", "<script>", "[bold]x[/]", "\u202eabc"])
+def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder whose names are all the same strange one."""
+    text = request.param
     layers = [{**line, "network": text, "name": text} for line in network("net")[:1]]
-    folder = save(tmp_path / "net", layers, cell(TEXTS["a"], 1.0, 0, text, text, environment=text))
-    done = convbench("plan", folder, "--format", form)
+    return save(tmp_path / "net", layers, cell(TEXTS["a"], 1.0, 0, text, text, environment=text))
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "json"])
+def test_foreign_text_stays_text(convbench: Command, foreign: Path, form: str) -> None:
+    done = convbench("plan", foreign, "--format", form)
     assert done.code == 0 and all(line.isprintable() for line in (done.out + done.err).splitlines())
     assert form != "csv" or not any(
         one.startswith("=") for row in csv.reader(io.StringIO(done.out)) for one in row
@@ -427,9 +432,7 @@ def test_foreign_text_stays_text(convbench: Command, tmp_path: Path, text: str, 
     assert form != "markdown" or "<script" not in done.out
 
 
-def test_foreign_text_is_drawn_as_text(convbench: Command, tmp_path: Path) -> None:
-    text = "<script>"
-    layers = [{**line, "network": text, "name": text} for line in network("net")[:1]]
-    folder = save(tmp_path / "net", layers, cell(TEXTS["a"], 1.0, 0, text, text, environment=text))
-    assert convbench("plan", folder, "--plot", tmp_path / "plot").code == 0
+def test_foreign_text_is_drawn_as_text(convbench: Command, foreign: Path, tmp_path: Path) -> None:
+    done = convbench("plan", foreign, "--plot", tmp_path / "plot")
+    assert done.code == 0 and all(line.isprintable() for line in (done.out + done.err).splitlines())
     assert "<script" not in (tmp_path / "plot.svg").read_text()
