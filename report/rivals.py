@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from math import exp, hypot, log
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.accuracy import CLASSES
 from convbench.problem import Direction, Precision
 
-from .ranking import Entry, Ranking, rankings
+from .ranking import RANKED, Entry, Ranking, rankings
 from .tables import MISSING, Table
 
 if TYPE_CHECKING:
@@ -91,9 +90,9 @@ def mean(ratios: Sequence[Ratio]) -> Ratio:
     return Ratio(exp(middle), exp(middle - down), exp(middle + up))
 
 
-def ours_class(precision: str) -> str:
-    """The class we hold ourselves to: the best there is of this precision."""
-    return CLASSES[Precision(precision)][0]
+def ours_classes(precision: str) -> str:
+    """The classes in which ours count: in strict fp32 the best alone, elsewhere all that are ranked."""
+    return "S" if precision == Precision.FP32 else RANKED[precision]
 
 
 def _tables(ranking: Ranking) -> Iterator[Table]:
@@ -108,11 +107,15 @@ def _tables(ranking: Ranking) -> Iterator[Table]:
     ]
     rows = [row for row in rows if set(row[2:]) != {MISSING}]
     totals = [_summary(BEST, name, duels) for name, duels in best.items() if duels]
-    wide = "".join(CLASSES[Precision(ranking.scope.precision)])
-    note = SUMMARY_NOTE.format(ours=ours_class(ranking.scope.precision), theirs=" or ".join(wide[:2]))
+    precision = ranking.scope.precision
+    note = SUMMARY_NOTE.format(ours=_either(ours_classes(precision)), theirs=_either(RANKED[precision]))
     yield Table(ranking.title("Ours beside cuDNN"), SUMMARY, rows + totals, note, totals=len(totals))
     against = ranking.title("Best of ours beside the best of cuDNN")
     yield Table(against, LAYERS, [_line(one) for one in library])
+
+
+def _either(classes: str) -> str:
+    return " or ".join(classes)
 
 
 def _families(ranking: Ranking) -> tuple[str, ...]:
@@ -123,11 +126,11 @@ def _duels(
     ranking: Ranking, families: tuple[str, ...], opponents: tuple[str, ...], family: str | None = None
 ) -> Iterator[Duel]:
     """Both sides' fastest wherever both ran; with a family, theirs is one of its rivals."""
-    asked = ours_class(ranking.scope.precision)
+    asked = ours_classes(ranking.scope.precision)
     for layer, direction in dict.fromkeys(ranking.passes()):
         entries = ranking.variants(layer.problem, direction)
         names = RIVALS[family].get(Direction(direction), ()) if family else None
-        ours = next((e for e in entries if e.algorithm in families and e.accuracy == asked), None)
+        ours = next((e for e in entries if e.algorithm in families and e.accuracy in asked), None)
         theirs = next((e for e in entries if e.algorithm in opponents and _named(e, names)), None)
         if ours and theirs:
             yield Duel(layer.title, direction, ours, theirs)

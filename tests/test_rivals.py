@@ -10,7 +10,7 @@ from convbench.report.rivals import BEST, SUMMARY, Ratio, mean, rivals
 from convbench.report.tables import MISSING, Table
 
 from convbench.frame import cells_frame, layers_frame
-from convbench.problem import Direction, Problem
+from convbench.problem import Direction, Precision, Problem
 from convbench.record import Record
 
 OTHER = "n1c2h7w4k3r3p1"
@@ -71,6 +71,16 @@ def test_a_less_accurate_variant_of_ours_does_not_count_but_cudnns_does() -> Non
         timed(1.5, "cudnn", "WINOGRAD_NONFUSED", accuracy="F"),
     )
     assert row(summary, "winograd")[0].startswith("1.50 [")
+
+
+def test_where_tf32_is_asked_for_its_accuracy_counts_on_both_sides() -> None:
+    summary, _ = tables(
+        timed(1.0, "implicit", "tile", precision=Precision.TF32, accuracy="T"),
+        timed(9.0, "implicit", "3xfp16", precision=Precision.TF32, accuracy="S"),
+        timed(1.5, "cudnn", "IMPLICIT_GEMM", precision=Precision.TF32, accuracy="T"),
+    )
+    assert row(summary, "implicit")[0].startswith("1.50 [")
+    assert "Ours is of class S or F or T, the opponent of S or F or T." in summary.note
 
 
 def test_the_library_s_own_choice_is_no_opponent_and_other_libraries_are_not_ours() -> None:
