@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 from convbench.problem import Problem
@@ -20,7 +21,7 @@ AXES: Mapping[str, tuple[str, ...]] = {
 }
 FIELDS = ("n", "c", "h", "w", "k", "r", "s", "pad", "stride", "dilation", "groups", "flip")
 FEWEST = 3  # values along an axis
-FILLED = 0.6  # of a map
+FILLED = 0.6  # of a row or column of a map
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def lines(problems: Iterable[str]) -> list[Grid]:
 
 
 def maps(problems: Iterable[str]) -> list[Grid]:
-    """For each pair of axes the largest rectangle of problems, if most of it was measured."""
+    """For each pair of axes the largest rectangle of problems most of which was measured."""
     return _largest(problems, 2)
 
 
@@ -68,8 +69,25 @@ def _along(problems: list[Problem], axes: tuple[str, ...]) -> list[Grid]:
         if all(_regular(problem, axis) for axis in axes):
             place = tuple(getattr(problem, AXES[axis][0]) for axis in axes)
             groups[_rest(problem, free, axes)].setdefault(place, str(problem))
-    grids = [Grid(axes, places, _fixed(places, free)) for places in groups.values()]
+    grids = [Grid(axes, places, _fixed(places, free)) for places in map(_dense, groups.values())]
     return [grid for grid in grids if _worth(grid)]
+
+
+def _dense(places: dict[tuple[int, ...], str]) -> dict[tuple[int, ...], str]:
+    """Without the rows and columns of which little was measured: lines that cross a map are no part of it."""
+    while True:
+        (axis, value), filled = _emptiest(places)
+        if filled >= FILLED:
+            return places
+        places = {place: text for place, text in places.items() if place[axis] != value}
+
+
+def _emptiest(places: Iterable[tuple[int, ...]]) -> tuple[tuple[int, int], float]:
+    """The row or column of which the least was measured, as axis and value, and what share that is."""
+    taken = Counter((axis, value) for place in places for axis, value in enumerate(place))
+    sizes = Counter(axis for axis, _ in taken)
+    filled = {key: count * sizes[key[0]] / prod(sizes.values()) for key, count in taken.items()}
+    return min(filled.items(), key=itemgetter(1))
 
 
 def _regular(problem: Problem, axis: str) -> bool:
@@ -90,8 +108,7 @@ def _rest(problem: Problem, free: set[str], axes: tuple[str, ...]) -> tuple[Any,
 
 
 def _worth(grid: Grid) -> bool:
-    sizes = [len(grid.values(axis)) for axis in range(len(grid.axes))]
-    return min(sizes) >= FEWEST and len(grid.places) >= FILLED * prod(sizes)
+    return all(len(grid.values(axis)) >= FEWEST for axis in range(len(grid.axes)))
 
 
 def _fixed(places: Mapping[tuple[int, ...], str], free: set[str]) -> str:

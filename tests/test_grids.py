@@ -56,3 +56,20 @@ def test_a_map_needs_most_of_its_places() -> None:
     }
     assert all(len(grid.places) == len(grid.values(0)) * len(grid.values(1)) for grid in maps(whole))
     assert maps(texts("grid-filter", "grid-channels", "grid-batch")) == []  # three lines span no map
+
+
+def test_lines_that_cross_a_map_leave_it_whole() -> None:
+    """They lengthen a row that they share with it, and no more."""
+    several = texts("grid-map", "grid-filter", "grid-channels", "grid-batch")
+    found = {grid.axes: grid for grid in maps(several)}
+    assert all(grid.whole for grid in found.values())
+    assert found["filter size", "channels"].values(0) == [1, 3, 5, 7, 11]
+    assert found["filter size", "channels"].values(1) == [8, 32, 64, 128, 512]
+    assert found["filter size", "channels"].fixed == "batch 16, 56x56 pixels"
+    assert found["channels", "batch"].values(0) == [8, 32, 64, 128, 512]
+
+
+def test_a_map_with_a_hole_keeps_the_row_that_has_it() -> None:
+    hole = "c8h56w56k8r3s3"
+    (grid,) = maps([text for text in texts("grid-map") if text.startswith("n1c") and hole not in text])
+    assert len(grid.places) == 19 and not grid.whole
