@@ -38,7 +38,10 @@ STANDS_FOR = {
     **{"$layout": "nchw", "$precision": "fp32"},
 }
 # What a sweep named on the same page has left, and whose records stand for it.
-EARLIER = dict.fromkeys(("results/resnet", "results/vgg", "results/run"), "results/h200-resnet50")
+EARLIER = dict.fromkeys(("results/resnet", "results/vgg", "results/run"), "results/h200-vgg16")
+
+
+STOPPED = "interrupted"  # how a command ended, in the record of those that a GPU has executed
 
 
 def lines(text: str) -> Iterator[str]:
@@ -74,6 +77,11 @@ def commands(text: str) -> Iterator[list[str]]:
 FOUND = sorted(
     {tuple(command) for document in DOCUMENTS for command in commands(document.read_text("utf-8"))}
 )
+
+
+def ended_well(words: Words, end: str) -> bool:
+    """Whether a command did what it says, verdicts included, or stopped in order when it was told to."""
+    return end in ("0", STOPPED) or (end == "1" and "--fail-on" in words)
 
 
 def runnable(words: Words) -> bool:

@@ -2,7 +2,7 @@
 
 Needs a GPU; several share the work. Prints a table of command, end and last words, and leaves with exit
 code 1 if one failed. A command that takes longer than so many seconds (default: 45) is interrupted as by a
-user, and must stop in order.
+user, and must stop in order. One that is asked for a verdict (--fail-on) may end with it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from documents import FOUND, Words, for_gpu
+from documents import FOUND, STOPPED, Words, ended_well, for_gpu
 
 INTERRUPTED = 130
-STOPPED = "interrupted"
 
 
 def gpus() -> list[str]:
@@ -73,7 +72,7 @@ def main(seconds: float = 45) -> int:
         with ThreadPoolExecutor(workers) as pool:
             for words, (end, last) in zip(group, pool.map(one, group), strict=True):
                 print(f"| `convbench {shlex.join(words)}` | {end} | {last} |", flush=True)
-                failed |= end not in ("0", STOPPED)
+                failed |= not ended_well(words, end)
     return int(failed)
 
 
