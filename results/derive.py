@@ -24,7 +24,10 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+from convbench.api import Direction, Precision
+
 ROOT = Path(__file__).parent.parent
+USUAL = [*Precision, *Direction]
 BLOCK = re.compile(r"(?m)^(<!-- derived: (.+?) -->\n)(?:(?!<!-- ).*\n)*(<!-- end -->)$")
 Rows = list[list[str]]  # names of the columns, the rule under them, and what follows
 
@@ -86,6 +89,11 @@ def columns(rows: Rows, argument: str) -> Rows:
     return [[row[i] for i in at] for row in rows]
 
 
+def usual(name: str) -> list[int]:
+    """Where a column of a cross table stands: precisions and directions as usual, others as they come."""
+    return [USUAL.index(word) if word in USUAL else len(USUAL) for word in name.split(" ")]
+
+
 def cross(rows: Rows, argument: str) -> Rows:
     keys, value = argument.split(": ")
     down, across = ([place(rows, name) for name in part.split(", ")] for part in keys.split(" by "))
@@ -93,7 +101,7 @@ def cross(rows: Rows, argument: str) -> Rows:
     for row in rows[2:]:
         name = " ".join(row[i] for i in across)
         cells.setdefault(tuple(row[i] for i in down), {})[name] = row[place(rows, value)]
-    names = list(dict.fromkeys(name for held in cells.values() for name in held))
+    names = sorted(dict.fromkeys(name for held in cells.values() for name in held), key=usual)
     head = [[rows[0][i] for i in down] + names, ["---"] * len(down) + ["---:"] * len(names)]
     return head + [[*key, *(held.get(name, "–") for name in names)] for key, held in cells.items()]
 

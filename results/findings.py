@@ -37,16 +37,41 @@ TENSOR = ("implicit", "im2col")  # families that are one matrix product
 def accurate_fft() -> Iterator[Row]:
     """Layers on which ours in class S, fp32, is faster than the fastest that cuDNN has in 16 bits."""
     yield "layer", "direction", "ours, fp32", "ms", "cuDNN, 16 bits", "ms", "factor"
-    ours, theirs = load("h200-families"), load("h200-families", "h200-cudnn")
-    ours = ours[(ours.precision == "fp32") & (ours.accuracy == "S") & ~ours.algorithm.isin(FOREIGN)]
-    theirs = theirs[theirs.algorithm.isin(LIBRARY) & (theirs.accuracy == theirs.precision.map(SIXTEEN))]
+    ours, theirs = _strict_and_library()
+    theirs = theirs[theirs.accuracy == theirs.precision.map(SIXTEEN)]
     for (layer, problem), direction in product(names("h200-families").items(), Direction):
-        mine = fastest(ours[(ours.problem == problem) & (ours.direction == direction)])
-        best = fastest(theirs[(theirs.problem == problem) & (theirs.direction == direction)])
+        mine, best = (_best(side, problem, direction) for side in (ours, theirs))
         if mine is not None and best is not None and mine.hi_ms < best.lo_ms:
             whose = f"{best.algorithm}/{best.variant}, {best.precision} {best.layout}"
             shown = f"{mine.algorithm}/{mine.variant}", figure(mine), whose, figure(best)
             yield layer, direction.value, *shown, ratio(best, mine)
+
+
+def tf32() -> Iterator[Row]:
+    """cuDNN's fastest where it may use TF32 over ours in class S, fp32, and where ours is faster."""
+    yield "layout of cuDNN", "ours is faster on", *(direction.value for direction in Direction)
+    ours, theirs = _strict_and_library()
+    theirs = theirs[(theirs.precision == "tf32") & (theirs.accuracy != "X")]
+    for layout, side in (("nchw", theirs[theirs.layout == "nchw"]), ("nchw or nhwc", theirs)):
+        ratios: dict[Direction, list[Ratio]] = {direction: [] for direction in Direction}
+        for direction, problem in product(Direction, names("h200-families").values()):
+            mine, best = _best(ours, problem, direction), _best(side, problem, direction)
+            if mine is not None and best is not None:
+                ratios[direction].append(duel(mine, best))
+        every = [one for found in ratios.values() for one in found]
+        won = f"{sum(one.lo > 1 for one in every)} of {len(every)} passes"
+        yield layout, won, *map(mean_cell, ratios.values())
+
+
+def _strict_and_library() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ours in class S, fp32, and all of cuDNN's, whatever precision and layout."""
+    ours, theirs = load("h200-families"), load("h200-families", "h200-cudnn")
+    ours = ours[(ours.precision == "fp32") & (ours.accuracy == "S") & ~ours.algorithm.isin(FOREIGN)]
+    return ours, theirs[theirs.algorithm.isin(LIBRARY)]
+
+
+def _best(cells: pd.DataFrame, problem: str, direction: Direction) -> pd.Series | None:
+    return fastest(cells[(cells.problem == problem) & (cells.direction == direction)])
 
 
 def work() -> Iterator[Row]:
@@ -219,6 +244,7 @@ def depthwise() -> Iterator[Row]:
 
 FINDINGS: dict[str, Callable[[], Iterator[Row]]] = {
     "accurate-fft": accurate_fft,
+    "tf32": tf32,
     "work": work,
     "five-by-five": five_by_five,
     "limit": limit,
