@@ -39,8 +39,6 @@ STANDS_FOR = {
 }
 # What a sweep named on the same page has left, and whose records stand for it.
 EARLIER = dict.fromkeys(("results/resnet", "results/vgg", "results/run"), "results/h200-vgg16")
-
-
 STOPPED = "interrupted"  # how a command ended, in the record of those that a GPU has executed
 
 
