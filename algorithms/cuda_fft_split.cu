@@ -151,15 +151,9 @@ template <bool MINUS>
 __device__ __forceinline__ void add(float (&d)[SUMS], unsigned long long a, unsigned long long b) {
 #ifdef __CUDA_EMULATOR__
     const emulator::Described left(a, A_WIDE), right(b, B_WIDE);
-    for (int i = 0; i < SUMS; ++i) {
-        const int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + i / 2 % 2 * 8;
-        const int column = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
-        for (int k = 0; k < DEPTH; ++k) {
-            const float product =
-                emulator::widen<false>(left.at(row, k)) * emulator::widen<false>(right.at(column, k));
-            d[i] += MINUS ? -product : product;
-        }
-    }
+    emulator::Rows rows = emulator::rows_of<false>(left);
+    if (MINUS) rows = {{-rows.of[0], -rows.of[1]}};
+    emulator::multiply<2 * SUMS, false>(d, rows, right, 1);
 #else
     ASM("{\n.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" NAMES32

@@ -56,19 +56,7 @@ template <int COUNT> void keep_registers() {}
 template <int COUNT> void take_registers() {}
 
 template <int N> void wgmma_rows(float *d, const unsigned (&a)[4], unsigned long long b, int add) {
-    const auto both = [](unsigned low, unsigned high) { return (unsigned long long)high << 32 | low; };
-    const emulator::Shown low = emulator::show(both(a[0], a[1])), high = emulator::show(both(a[2], a[3]));
-    const emulator::Described right(b, false);
-    const unsigned lane = emulator::lane();
-    for (unsigned i = 0; i < N / 2; ++i) {
-        const unsigned col = i / 4 * 8 + lane % 4 * 2 + i % 2, upper = i / 2 % 2;
-        float sum = add ? d[i] : 0;
-        for (unsigned k = 0; k < 16; ++k) {
-            const auto pair = (k < 8 ? low : high).by[lane / 4 * 4 + k % 8 / 2] >> 32 * upper;
-            sum += emulator::widen<false>(pair >> 16 * (k % 2)) * emulator::widen<false>(right.at(col, k));
-        }
-        d[i] = sum;
-    }
+    emulator::multiply<N, false>(d, emulator::rows_of<false>(a), emulator::Described(b, false), add);
 }
 #elif SUITED
 __device__ __forceinline__ void init_barrier(unsigned barrier, unsigned arrivals) {

@@ -19,20 +19,7 @@ __device__ __forceinline__ unsigned halves(float first, float second) {
 #ifdef __CUDA_EMULATOR__
 
 inline void wgmma_rows(float (&d)[32], const unsigned (&a)[4], unsigned long long b, int add) {
-    const emulator::Described right(b, false);
-    const auto both = [](unsigned low, unsigned high) { return (unsigned long long)high << 32 | low; };
-    const emulator::Shown first = emulator::show(both(a[0], a[1])), second = emulator::show(both(a[2], a[3]));
-    const unsigned lane = emulator::lane();
-    for (unsigned i = 0; i < 32; ++i) {
-        const unsigned col = i / 4 * 8 + lane % 4 * 2 + i % 2, upper = i / 2 % 2;
-        float sum = add ? d[i] : 0;
-        for (unsigned k = 0; k < 16; ++k) {
-            const unsigned long long pairs = (k < 8 ? first : second).by[lane / 4 * 4 + k % 8 / 2];
-            sum += emulator::widen<false>(uint16_t(pairs >> 32 * upper >> 16 * (k % 2))) *
-                   emulator::widen<false>(right.at(col, k));
-        }
-        d[i] = sum;
-    }
+    emulator::multiply<64, false>(d, emulator::rows_of<false>(a), emulator::Described(b, false), add);
 }
 inline void copy_number(unsigned to, const float *from, bool there) {
     const float value = there ? *from : 0;

@@ -63,17 +63,18 @@ extern char dynamic_shared[];
 void wait_for_block();
 void wait_for_warp(unsigned mask);
 unsigned lane();
-unsigned long long *slots();  // one of the calling thread's warp for each lane
+constexpr unsigned SLOT = 16;  // bytes of a value that lanes exchange, at most
+char *slots();                 // one of the calling thread's warp for each lane
 int launch(void (*body)(void *), void *context, const unsigned *grid, const unsigned *block, size_t shared);
 
 // All lanes of the mask show their value; each then takes what `pick` makes of everyone's.
 template <class T, class Pick> auto exchange(unsigned mask, T value, Pick pick) {
-    static_assert(sizeof(T) <= 8);
-    memcpy(slots() + lane(), &value, sizeof(T));
+    static_assert(sizeof(T) <= SLOT);
+    memcpy(slots() + lane() * SLOT, &value, sizeof(T));
     wait_for_warp(mask);
     const auto picked = pick([](unsigned from) {
         T seen;
-        memcpy(&seen, slots() + from, sizeof(T));
+        memcpy(&seen, slots() + from * SLOT, sizeof(T));
         return seen;
     });
     wait_for_warp(mask);

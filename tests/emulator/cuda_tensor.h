@@ -4,8 +4,6 @@
 // no other thread: each computes its own results from the matrices that descriptors tell of.
 #pragma once
 
-#include <vector>
-
 #define __CUDA_ARCH_FEAT_SM90_ALL 1
 
 inline unsigned shared_address(const void *at) { return (const char *)at - emulator::dynamic_shared; }
@@ -17,13 +15,27 @@ inline void commit_copies() {}
 template <int PENDING> void wait_for_copies() {}
 
 namespace emulator {
-template <bool BF16> float widen(uint16_t bits) {
-    static const std::vector<float> values = [] {
-        std::vector<float> all(1 << 16);
-        for (unsigned i = 0; i < all.size(); ++i) all[i] = BF16 ? bfloat_value(i) : half_value(i);
-        return all;
-    }();
-    return values[bits];
+constexpr unsigned TERMS = 16;  // of one instruction
+typedef float Terms __attribute__((vector_size(4 * TERMS)));
+typedef unsigned Bits __attribute__((vector_size(4 * TERMS)));
+typedef uint16_t Halves __attribute__((vector_size(2 * TERMS)));
+
+// The same numbers as half_value and bfloat_value make of each, without a branch.
+template <bool BF16> Terms widen(const Halves &halves) {
+    const Bits bits = __builtin_convertvector(halves, Bits);
+    if (BF16) return (Terms)(bits << 16);
+    const Terms values = (Terms)((bits & 0x7fff) << 13) * 0x1p112f;
+    const Bits beyond = (Bits)(values >= 65536.0f) & 0x7f800000;  // infinities and NaN
+    return (Terms)((Bits)values | beyond | (bits & 0x8000) << 16);
+}
+
+// One product after the other, as the order of sums decides their last bits.
+inline float add_products(float sum, const Terms &left, const Terms &right) {
+    const Terms products = left * right;
+    const float *product = (const float *)&products;
+#pragma GCC unroll 16
+    for (unsigned k = 0; k < TERMS; ++k) sum += product[k];
+    return sum;
 }
 
 inline uint16_t half_at(unsigned address) {
@@ -58,20 +70,49 @@ template <bool TRANSPOSED> void load_matrices(unsigned (&to)[4], unsigned from) 
     }
 }
 
-template <bool BF16> void mma(float *d, const unsigned (&a)[4], unsigned b0, unsigned b1) {
-    const auto both = [](unsigned low, unsigned high) { return (unsigned long long)high << 32 | low; };
-    const emulator::Shown low = emulator::show(both(a[0], a[1])), high = emulator::show(both(a[2], a[3]));
-    const emulator::Shown right = emulator::show(both(b0, b1));
-    const unsigned lane = emulator::lane();
+namespace emulator {
+// Two numbers each of an operand's 16 terms, as four neighbouring lanes hold them: first eight, last eight.
+template <class Words> Halves gather_terms(const Words (&lanes)[4], unsigned first, unsigned last) {
+    Halves all;
     for (unsigned i = 0; i < 4; ++i) {
-        const unsigned col = lane % 4 * 2 + i % 2, upper = i / 2;
-        for (unsigned k = 0; k < 16; ++k) {
-            const unsigned lanes = k % 8 / 2, shift = 16 * (k % 2);
-            const auto left = (k < 8 ? low : high).by[lane / 4 * 4 + lanes] >> 32 * upper >> shift;
-            const auto other = right.by[col * 4 + lanes] >> (k < 8 ? 0 : 32) >> shift;
-            d[i] += emulator::widen<BF16>(left) * emulator::widen<BF16>(other);
-        }
+        memcpy((char *)&all + 4 * i, &lanes[i].of[first], 4);
+        memcpy((char *)&all + 16 + 4 * i, &lanes[i].of[last], 4);
     }
+    return all;
+}
+
+// A left operand in registers: this lane's upper and lower row.
+struct Rows {
+    Terms of[2];
+};
+template <bool BF16> Rows rows_of(const unsigned (&a)[4]) {
+    struct Words {
+        unsigned of[4];
+    };
+    return exchange(~0u, Words{{a[0], a[1], a[2], a[3]}}, [](auto seen) {
+        const unsigned group = lane() / 4 * 4;
+        const Words lanes[] = {seen(group), seen(group + 1), seen(group + 2), seen(group + 3)};
+        return Rows{{widen<BF16>(gather_terms(lanes, 0, 2)), widen<BF16>(gather_terms(lanes, 1, 3))}};
+    });
+}
+}  // namespace emulator
+
+template <bool BF16> void mma(float *d, const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    struct Words {
+        unsigned of[2];
+    };
+    const emulator::Rows rows = emulator::rows_of<BF16>(a);
+    const unsigned first = emulator::lane() % 4 * 2;
+    emulator::exchange(~0u, Words{{b0, b1}}, [&](auto seen) {
+        for (unsigned i = 0; i < 2; ++i) {
+            const unsigned group = (first + i) * 4;
+            const Words lanes[] = {seen(group), seen(group + 1), seen(group + 2), seen(group + 3)};
+            const emulator::Terms column = emulator::widen<BF16>(emulator::gather_terms(lanes, 0, 1));
+            d[i] = emulator::add_products(d[i], rows.of[0], column);
+            d[2 + i] = emulator::add_products(d[2 + i], rows.of[1], column);
+        }
+        return 0;
+    });
 }
 
 inline void show_copies() {}
@@ -90,29 +131,49 @@ struct Described {
         : start((d & 0x3fff) << 4), columns((d >> 16 & 0x3fff) << 4), rows((d >> 32 & 0x3fff) << 4),
           outermost(outermost) {}
 
-    uint16_t at(unsigned i, unsigned k) const {
+    unsigned address(unsigned i, unsigned k) const {
         const unsigned row = outermost ? k : i, col = outermost ? i : k;
-        const unsigned address = start + row / 8 * rows + row % 8 * 128 + col / 64 * columns + col % 64 * 2;
-        return half_at(address ^ (address >> 3 & 0x70));
+        const unsigned plain = start + row / 8 * rows + row % 8 * 128 + col / 64 * columns + col % 64 * 2;
+        return plain ^ (plain >> 3 & 0x70);
+    }
+
+    template <int BYTES> void take(Halves &to, unsigned i, unsigned k) const {
+        memcpy((char *)&to + 2 * k, dynamic_shared + address(i, k), BYTES);
+    }
+
+    // All terms of a row or column; eight that follow each other are one chunk.
+    Halves terms(unsigned i) const {
+        Halves all;
+        if (outermost)
+            for (unsigned k = 0; k < TERMS; ++k) take<2>(all, i, k);
+        else
+            for (unsigned k = 0; k < TERMS; k += 8) take<16>(all, i, k);
+        return all;
     }
 };
+
+// A lane's results of N columns: two neighbours of each eight, in the upper and in the lower row.
+template <int N, bool BF16> void multiply(float *d, const Rows &left, const Described &right, int add) {
+    const unsigned first = lane() % 4 * 2;
+    for (unsigned i = 0; i < N / 4; ++i) {
+        const Terms column = widen<BF16>(right.terms(i / 2 * 8 + first + i % 2));
+        float *const upper = d + i / 2 * 4 + i % 2, *const lower = upper + 2;
+        *upper = add_products(add ? *upper : 0, left.of[0], column);
+        *lower = add_products(add ? *lower : 0, left.of[1], column);
+    }
+}
+
+// A left operand in shared memory: this lane's upper and lower row.
+template <bool BF16> Rows rows_of(const Described &left) {
+    const unsigned row = threadIdx.x / 32 % 4 * 16 + lane() / 4;
+    return {{widen<BF16>(left.terms(row)), widen<BF16>(left.terms(row + 8))}};
+}
 }  // namespace emulator
 
 template <int N, bool BF16, bool OUTERMOST, bool LEFT_OUTERMOST = OUTERMOST>
 void wgmma(float *d, unsigned long long a, unsigned long long b, int add) {
     const emulator::Described left(a, LEFT_OUTERMOST), right(b, OUTERMOST);
-    const unsigned lane = emulator::lane(), warp = threadIdx.x / 32 % 4;
-    float row[2][16];
-    for (unsigned upper = 0; upper < 2; ++upper)
-        for (unsigned k = 0; k < 16; ++k)
-            row[upper][k] = emulator::widen<BF16>(left.at(16 * warp + lane / 4 + 8 * upper, k));
-    for (unsigned i = 0; i < N / 2; ++i) {
-        const unsigned col = i / 4 * 8 + lane % 4 * 2 + i % 2;
-        float sum = add ? d[i] : 0;
-        for (unsigned k = 0; k < 16; ++k)
-            sum += row[i / 2 % 2][k] * emulator::widen<BF16>(right.at(col, k));
-        d[i] = sum;
-    }
+    emulator::multiply<N, BF16>(d, emulator::rows_of<BF16>(left), right, add);
 }
 
 // ---- bulk copies happen at once too -----------------------------------------------------------------------

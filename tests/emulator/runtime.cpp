@@ -29,10 +29,11 @@ struct Fiber {
     ucontext_t start;
     bool started = false;
     unsigned thread = 0;
+    uint3 index = {};
 };
 
 struct Warp {
-    unsigned long long slots[32];
+    char slots[32 * SLOT];
     std::map<unsigned, unsigned> arrived;  // by mask
 };
 
@@ -52,8 +53,8 @@ __attribute__((noinline)) void suspend() {
     if (!_setjmp(running->here)) _longjmp(scheduler, 1);
 }
 
-void place(unsigned thread) {
-    threadIdx = {thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / blockDim.x / blockDim.y};
+uint3 place(unsigned thread) {
+    return {thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / blockDim.x / blockDim.y};
 }
 
 void wake(unsigned thread) {
@@ -81,7 +82,7 @@ void work() {
     for (;;) {
         while (next_thread < threads) {
             running->thread = next_thread++;
-            place(running->thread);
+            threadIdx = running->index = place(running->thread);
             body(context);
             --alive;
             release_block();
@@ -95,7 +96,7 @@ void resume(Fiber *fiber) {
     running = fiber;
     if (_setjmp(scheduler)) return;
     if (fiber->started) {
-        place(fiber->thread);
+        threadIdx = fiber->index;
         _longjmp(fiber->here, 1);
     }
     fiber->started = true;
@@ -155,7 +156,7 @@ struct Guard {
 }  // namespace
 
 unsigned lane() { return running->thread % 32; }
-unsigned long long *slots() { return warps[running->thread / 32].slots; }
+char *slots() { return warps[running->thread / 32].slots; }
 
 void wait_for_block() {
     ++at_barrier;
