@@ -20,11 +20,14 @@ from convbench.cuda import headers
 
 HERE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / f"convbench-emulator-{os.getuid()}"
+# Hidden, as libraries of one kernel under other macros have variables of the same names, but other sizes.
 OPTIONS = (
     "-O1", "-std=c++17", "-shared", "-fPIC", "-march=native", "-ffp-contract=off", "-w", "-U_FORTIFY_SOURCE",
     "-fno-strict-aliasing", "-fno-ipa-modref", "-fno-ipa-reference", "-fno-ipa-pure-const",
-    "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error",
+    "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-fvisibility=hidden",
 )  # fmt: skip
+SCHEDULER = ("-O2", "-fno-sanitize=all")  # what every kernel spends time in, and no kernel's own code
+SEEN = '__attribute__((visibility("default")))'
 ALIGNMENT = 64
 ALIGNED = r"(?:(?:__align__|alignas|__attribute__)\s*\(.*?\)+\s*)?"
 DYNAMIC = re.compile(rf"extern\s+__shared__\s+{ALIGNED}([\w:<>, ]+?)\s+(\w+)\s*\[\s*\]\s*;")
@@ -43,7 +46,8 @@ def missing() -> str | None:
     return None if "Free Software" in _version() else "g++ here is not GCC, which the emulator is written for"
 
 
-def compile_kernels(code: str, options: Sequence[str]) -> ctypes.CDLL:
+@lru_cache(maxsize=1)  # all kernels of a file are asked for one after the other
+def compile_kernels(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     """The shared object of a .cu file's text under NVRTC's options; compiled at most once."""
     macros = tuple(option for option in options if option.startswith("-D"))
     folders = [Path(option[2:]) for option in options if option.startswith("-I")]
@@ -60,10 +64,12 @@ def _entries(code: str) -> str:
     """C functions that describe and start each kernel."""
     return "".join(
         f"""
-extern "C" int start_{name}(void **arguments, unsigned *grid, unsigned *block, size_t shared) {{
+extern "C" {SEEN} int start_{name}(void **arguments, unsigned *grid, unsigned *block, size_t shared) {{
     return emulator::start({name}, arguments, grid, block, shared);
 }}
-extern "C" void describe_{name}(char *kinds, size_t *sizes) {{ emulator::describe({name}, kinds, sizes); }}
+extern "C" {SEEN} void describe_{name}(char *kinds, size_t *sizes) {{
+    emulator::describe({name}, kinds, sizes);
+}}
 """
         for name in dict.fromkeys(KERNEL.findall(code))
     )
@@ -78,17 +84,28 @@ def _compiled(code: str, macros: tuple[str, ...], included: tuple[tuple[str, str
         for name, text in included:
             _write(folder / name, text)
         _write(folder / "kernels.cpp", '#include "cuda_emulator.h"\n' + code)
-        _gxx(library, folder / "kernels.cpp", f"-I{folder}", *macros, str(_runtime()))
+        before = f"-I{_header().parent}", f"-I{folder}"
+        _gxx(library, folder / "kernels.cpp", *macros, str(_runtime()), before=before)
     return ctypes.CDLL(str(library))
 
 
 @lru_cache(maxsize=1)
 def _runtime() -> Path:
     """The scheduler, compiled once for all kernels."""
-    built = CACHE / _digest([]) / "runtime.o"
+    return _once("runtime.o", HERE / "runtime.cpp", "-c", *SCHEDULER)
+
+
+@lru_cache(maxsize=1)
+def _header() -> Path:
+    """What every kernel includes, read once for all of them: g++ takes this where it finds it first."""
+    return _once("cuda_emulator.h.gch", HERE / "cuda_emulator.h", before=("-x", "c++-header"))
+
+
+def _once(name: str, source: Path, *arguments: str, before: Sequence[str] = ()) -> Path:
+    built = CACHE / _digest(SCHEDULER) / name
     if not built.exists():
         built.parent.mkdir(parents=True, exist_ok=True)
-        _gxx(built, HERE / "runtime.cpp", "-c")
+        _gxx(built, source, *arguments, before=before)
     return built
 
 
@@ -103,10 +120,10 @@ def _version() -> str:
     return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def _gxx(target: Path, source: Path, *arguments: str) -> None:
+def _gxx(target: Path, source: Path, *arguments: str, before: Sequence[str] = ()) -> None:
     """Compile beside the target and move it there, since other processes may do the same."""
     part = target.with_suffix(f".{os.getpid()}")
-    command = ["g++", *OPTIONS, f"-I{HERE}", str(source), *arguments, "-o", str(part)]
+    command = ["g++", *OPTIONS, *before, f"-I{HERE}", str(source), *arguments, "-o", str(part)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"g++ failed:\n{done.stderr[:4000]}")
