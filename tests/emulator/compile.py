@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / f"convbench-emulator-{os.getuid()}"
 # Hidden, as libraries of one kernel under other macros have variables of the same names, but other sizes.
 OPTIONS = (
-    "-O1", "-std=c++17", "-shared", "-fPIC", "-march=native", "-ffp-contract=off", "-w", "-U_FORTIFY_SOURCE",
+    "-Og", "-std=c++17", "-shared", "-fPIC", "-march=native", "-ffp-contract=off", "-w", "-U_FORTIFY_SOURCE",
     "-fno-strict-aliasing", "-fno-ipa-modref", "-fno-ipa-reference", "-fno-ipa-pure-const",
     "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-fvisibility=hidden",
 )  # fmt: skip

@@ -5,6 +5,7 @@
 #pragma once
 
 #define __CUDA_ARCH_FEAT_SM90_ALL 1
+#define INLINED inline __attribute__((always_inline))  // at whatever level of optimization
 
 inline unsigned shared_address(const void *at) { return (const char *)at - emulator::dynamic_shared; }
 inline void copy_chunk(unsigned to, const uint4 *from, bool there) {
@@ -21,7 +22,7 @@ typedef unsigned Bits __attribute__((vector_size(4 * TERMS)));
 typedef uint16_t Halves __attribute__((vector_size(2 * TERMS)));
 
 // The same numbers as half_value and bfloat_value make of each, without a branch.
-template <bool BF16> Terms widen(const Halves &halves) {
+template <bool BF16> INLINED Terms widen(const Halves &halves) {
     const Bits bits = __builtin_convertvector(halves, Bits);
     if (BF16) return (Terms)(bits << 16);
     const Terms values = (Terms)((bits & 0x7fff) << 13) * 0x1p112f;
@@ -30,7 +31,7 @@ template <bool BF16> Terms widen(const Halves &halves) {
 }
 
 // One product after the other, as the order of sums decides their last bits.
-inline float add_products(float sum, const Terms &left, const Terms &right) {
+INLINED float add_products(float sum, const Terms &left, const Terms &right) {
     const Terms products = left * right;
     const float *product = (const float *)&products;
 #pragma GCC unroll 16
@@ -72,7 +73,7 @@ template <bool TRANSPOSED> void load_matrices(unsigned (&to)[4], unsigned from) 
 
 namespace emulator {
 // Two numbers each of an operand's 16 terms, as four neighbouring lanes hold them: first eight, last eight.
-template <class Words> Halves gather_terms(const Words (&lanes)[4], unsigned first, unsigned last) {
+template <class Words> INLINED Halves gather_terms(const Words (&lanes)[4], unsigned first, unsigned last) {
     Halves all;
     for (unsigned i = 0; i < 4; ++i) {
         memcpy((char *)&all + 4 * i, &lanes[i].of[first], 4);
@@ -131,18 +132,18 @@ struct Described {
         : start((d & 0x3fff) << 4), columns((d >> 16 & 0x3fff) << 4), rows((d >> 32 & 0x3fff) << 4),
           outermost(outermost) {}
 
-    unsigned address(unsigned i, unsigned k) const {
+    INLINED unsigned address(unsigned i, unsigned k) const {
         const unsigned row = outermost ? k : i, col = outermost ? i : k;
         const unsigned plain = start + row / 8 * rows + row % 8 * 128 + col / 64 * columns + col % 64 * 2;
         return plain ^ (plain >> 3 & 0x70);
     }
 
-    template <int BYTES> void take(Halves &to, unsigned i, unsigned k) const {
+    template <int BYTES> INLINED void take(Halves &to, unsigned i, unsigned k) const {
         memcpy((char *)&to + 2 * k, dynamic_shared + address(i, k), BYTES);
     }
 
     // All terms of a row or column; eight that follow each other are one chunk.
-    Halves terms(unsigned i) const {
+    INLINED Halves terms(unsigned i) const {
         Halves all;
         if (outermost)
             for (unsigned k = 0; k < TERMS; ++k) take<2>(all, i, k);
