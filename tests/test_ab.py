@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,13 @@ def test_a_failure_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 missing, 1 broken" in done.err
 
 
+@pytest.fixture
+def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at no time: as many rounds, of single calls."""
+    monkeypatch.setitem(PRESETS, "ab", replace(PRESETS["ab"], sample_seconds=1e-4))
+
+
+@pytest.mark.usefixtures("short_samples")
 def test_the_gate_closes_on_slow_alone(convbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for ratio, code in ((1.5, 1), (1.0, 0), (0.5, 0)):
         pair = fought(*both([MS] * 15, [ratio * MS] * 15))
@@ -233,7 +241,7 @@ def test_the_gate_closes_on_slow_alone(convbench: Command, monkeypatch: pytest.M
         assert convbench("ab", "direct", "im2col", TEXT, *RUN).code == 0
 
 
-@pytest.mark.usefixtures("stairs")
+@pytest.mark.usefixtures("stairs", "short_samples")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -19,7 +19,7 @@ from convbench.suites import load_suite
 
 FAST = ("--directions", "fwd", "--quick")
 DIRECT = (*FAST, "--algorithms", "direct")
-HERE = (*FAST, "--no-isolation")  # plug-ins of this process alone
+HERE = (*FAST, "--no-isolation")  # plug-ins of this process alone, or nothing to isolate
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_run_shows_the_winners(convbench: Command) -> None:
 def test_the_default_folder_stays_inside_results(convbench: Command, suite_file: Path, name: str) -> None:
     Path("deep").mkdir()
     (Path("deep") / name).write_bytes(suite_file.read_bytes())
-    assert convbench("run", f"deep/{name}", *DIRECT, "--quiet").code == 0
+    assert convbench("run", f"deep/{name}", *HERE, "--algorithms", "direct", "--quiet").code == 0
     (folder,) = Path("results").iterdir()
     assert folder.name.isascii() and len(folder.name) < 60 and folder.name[0] not in ".-"
     assert {path.name for path in Path().iterdir()} <= {"deep", "results", "x.csv"} and (
@@ -83,7 +83,7 @@ def test_dry_run_writes_nothing(convbench: Command) -> None:
 
 
 def test_dry_run_knows_what_is_there_already(convbench: Command) -> None:
-    convbench("run", TINY, *DIRECT, "--out", "try", "--quiet")
+    convbench("run", TINY, *HERE, "--algorithms", "direct", "--out", "try", "--quiet")
     done = convbench("run", TINY, *FAST, "--algorithms", "direct,im2col", "--out", "try", "--dry-run")
     assert "direct" not in done.out and "1 are there already" in done.out
 
@@ -118,7 +118,7 @@ def test_a_folder_in_use_is_exit_code_3(convbench: Command) -> None:
 
 
 def test_run_says_what_it_moved_aside(convbench: Command) -> None:
-    convbench("run", TINY, *DIRECT, "--out", "try", "--quiet")
+    convbench("run", TINY, *HERE, "--algorithms", "direct", "--out", "try", "--quiet")
     with Path("try", FILE).open("ab") as stream:
         stream.write(b"torn")
     done = convbench("run", TINY, *DIRECT, "--out", "try", "--quiet")
@@ -243,7 +243,7 @@ def test_show_and_report_read_a_folder(convbench: Command, hostile: Path) -> Non
 def test_show_takes_a_folder_as_if_only_some_algorithms_had_been_measured(
     convbench: Command, suite_file: Path
 ) -> None:
-    chosen = ["--directions", "fwd", "--quick", "--out", "kept"]
+    chosen = [*HERE, "--out", "kept"]
     assert convbench("run", suite_file, "--algorithms", "direct,im2col", *chosen).code == 0
     alone = convbench("show", "kept", "--algorithms", "im2col", "--view", "all", "--format", "markdown")
     assert alone.code == 0 and "im2col/" in alone.out and "direct/" not in alone.out
