@@ -102,11 +102,9 @@ class FakeCublas:
         if not (first.fits(m, k) and second.fits(k, n) and result.fits(m, n)):
             return INVALID_VALUE
         factor, keep = (_views(at, scale, (1,), (0,))[0] for at in (alpha, beta))
-        for i in range(batch):
-            left, right = (_operand(matrix, tf32) for matrix in (first.at(i, m, k), second.at(i, k, n)))
-            into = result.at(i, m, n)
-            product = factor * (left @ right)
-            into[...] = product + keep * into.astype(scale) if keep else product
+        left, right = (_operand(one, tf32) for one in (first.all(batch, m, k), second.all(batch, k, n)))
+        into, product = result.all(batch, m, n), factor * (left @ right)
+        into[...] = product + keep * into.astype(scale) if keep else product
         return SUCCESS
 
 
@@ -123,12 +121,12 @@ class _Matrices:
     def fits(self, rows: int, columns: int) -> bool:
         return self.leading >= max(1, columns if self.transposed else rows)
 
-    def at(self, index: int, rows: int, columns: int) -> np.ndarray:
+    def all(self, batch: int, rows: int, columns: int) -> np.ndarray:
         size = np.dtype(self.dtype).itemsize
-        start, steps = self.address + index * self.stride * size, (size, self.leading * size)
+        steps = (self.stride * size, size, self.leading * size)
         if not self.transposed:
-            return _views(start, self.dtype, (rows, columns), steps)
-        view = _views(start, self.dtype, (columns, rows), steps).T
+            return _views(self.address, self.dtype, (batch, rows, columns), steps)
+        view = _views(self.address, self.dtype, (batch, columns, rows), steps).transpose(0, 2, 1)
         return view.conj() if self.transposed == CONJUGATED else view
 
 
