@@ -152,7 +152,8 @@ __device__ __forceinline__ void add(float (&d)[SUMS], unsigned long long a, unsi
 #ifdef __CUDA_EMULATOR__
     const emulator::Described left(a, A_WIDE), right(b, B_WIDE);
     emulator::Rows rows = emulator::rows_of<false>(left);
-    if (MINUS) rows = {{-rows.of[0], -rows.of[1]}};
+    if (MINUS)
+        rows = {{-rows.of[0], -rows.of[1]}};
     emulator::multiply<2 * SUMS, false>(d, rows, right, 1);
 #else
     ASM("{\n.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"
