@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from strategies import problems
 
 from convbench import conformance, registry
@@ -69,6 +69,7 @@ def test_directions_are_adjoint(name: str, layout: Layout) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LIBRARIES])
 @settings(max_examples=25, deadline=None)
 @given(problem=problems(precisions=(Precision.FP32,)))
+@example(problem=Problem.parse("n1c1h1w1k2r1s2p0x1d1x2"))  # both taps lie in the padding
 def test_directions_are_adjoint_on_any_problem(name: str, problem: Problem) -> None:
     forward = problem.with_(direction=Direction.FWD)
     assert all(finding.failure is None for finding in check_adjoint(algorithm(name), forward))
