@@ -25,6 +25,7 @@ from cells import (
     within_limit,
 )  # fmt: skip
 from convbench.report.layers import shape
+from convbench.report.ranking import RANKED
 from convbench.report.rivals import FOREIGN, LIBRARY, RIVALS, Ratio, mean_cell
 
 from convbench.api import Direction
@@ -51,7 +52,7 @@ def tf32() -> Iterator[Row]:
     """cuDNN's fastest where it may use TF32 over ours in class S, fp32, and where ours is faster."""
     yield "layout of cuDNN", "ours is faster on", *(direction.value for direction in Direction)
     ours, theirs = _strict_and_library()
-    theirs = theirs[(theirs.precision == "tf32") & (theirs.accuracy != "X")]
+    theirs = theirs[(theirs.precision == "tf32") & theirs.accuracy.isin([*RANKED["tf32"]])]
     for layout, side in (("nchw", theirs[theirs.layout == "nchw"]), ("nchw or nhwc", theirs)):
         ratios: dict[Direction, list[Ratio]] = {direction: [] for direction in Direction}
         for direction, problem in product(Direction, names("h200-families").values()):
@@ -80,7 +81,7 @@ def work() -> Iterator[Row]:
     cells = load("h200-families")
     cells = cells[(cells.precision == "fp32") & (cells.algorithm == "fft") & (cells.accuracy == "S")]
     for layer, problem in names("h200-families").items():
-        best = fastest(cells[(cells.problem == problem) & (cells.direction == "fwd") & (cells.r >= 5)])
+        best = _best(cells[cells.r >= 5], problem, Direction.FWD)
         if best is not None:
             details = contents("h200-families").cells[best.key].details
             flops = details["flops"], details["transform_flops"], best.flops

@@ -19,7 +19,8 @@ from convbench.suites import load_suite
 
 FAST = ("--directions", "fwd", "--quick")
 DIRECT = (*FAST, "--algorithms", "direct")
-HERE = (*FAST, "--no-isolation")  # plug-ins of this process alone, or nothing to isolate
+HERE = (*FAST, "--no-isolation")  # plug-ins of this process alone
+DIRECT_HERE = (*DIRECT, "--no-isolation")  # in tests that say nothing of processes
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def test_run_shows_the_winners(convbench: Command) -> None:
 def test_the_default_folder_stays_inside_results(convbench: Command, suite_file: Path, name: str) -> None:
     Path("deep").mkdir()
     (Path("deep") / name).write_bytes(suite_file.read_bytes())
-    assert convbench("run", f"deep/{name}", *HERE, "--algorithms", "direct", "--quiet").code == 0
+    assert convbench("run", f"deep/{name}", *DIRECT_HERE, "--quiet").code == 0
     (folder,) = Path("results").iterdir()
     assert folder.name.isascii() and len(folder.name) < 60 and folder.name[0] not in ".-"
     assert {path.name for path in Path().iterdir()} <= {"deep", "results", "x.csv"} and (
@@ -83,7 +84,7 @@ def test_dry_run_writes_nothing(convbench: Command) -> None:
 
 
 def test_dry_run_knows_what_is_there_already(convbench: Command) -> None:
-    convbench("run", TINY, *HERE, "--algorithms", "direct", "--out", "try", "--quiet")
+    convbench("run", TINY, *DIRECT_HERE, "--out", "try", "--quiet")
     done = convbench("run", TINY, *FAST, "--algorithms", "direct,im2col", "--out", "try", "--dry-run")
     assert "direct" not in done.out and "1 are there already" in done.out
 
@@ -118,7 +119,7 @@ def test_a_folder_in_use_is_exit_code_3(convbench: Command) -> None:
 
 
 def test_run_says_what_it_moved_aside(convbench: Command) -> None:
-    convbench("run", TINY, *HERE, "--algorithms", "direct", "--out", "try", "--quiet")
+    convbench("run", TINY, *DIRECT_HERE, "--out", "try", "--quiet")
     with Path("try", FILE).open("ab") as stream:
         stream.write(b"torn")
     done = convbench("run", TINY, *DIRECT, "--out", "try", "--quiet")

@@ -46,8 +46,7 @@ def missing() -> str | None:
     return None if "Free Software" in _version() else "g++ here is not GCC, which the emulator is written for"
 
 
-@lru_cache(maxsize=1)  # all kernels of a file are asked for one after the other
-def compile_kernels(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+def compile_kernels(code: str, options: Sequence[str]) -> ctypes.CDLL:
     """The shared object of a .cu file's text under NVRTC's options; compiled at most once."""
     macros = tuple(option for option in options if option.startswith("-D"))
     folders = [Path(option[2:]) for option in options if option.startswith("-I")]

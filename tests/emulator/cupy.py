@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -104,7 +105,11 @@ class RawModule:
         self._code, self._options = code, options
 
     def get_function(self, name: str) -> EmulatedKernel:
-        return EmulatedKernel(compile_kernels(self._code, self._options), name)
+        return EmulatedKernel(self._library, name)
+
+    @cached_property
+    def _library(self) -> ctypes.CDLL:
+        return compile_kernels(self._code, self._options)
 
 
 class Device:
