@@ -4,8 +4,7 @@ fp16 and bf16 in nhwc need no workspace (backward data: the filters, turned). Ot
 into that form: fp32 split into two scaled halves of fp16, whose three products keep fp32's digits ("3xfp16");
 tf32 as scaled fp16, which has as many digits. On Hopper warpgroups multiply what its copy engine brings
 ("bulk"), or what threads copy where it cannot ("tile"); on other GPUs since Ampere warps multiply.
-Of 1x1 layers in nchw it reads images as they are: in fp32 ("point"), in 16 bits for filter gradients
-("planes").
+Of 1x1 layers in nchw it reads images as they are, in fp32 ("point") and in 16 bits ("planes").
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from . import cuda_implicit_fold as fold
 from . import cuda_implicit_lines as lines
 from . import cuda_implicit_operands as operands
 from . import cuda_implicit_planes as planes
+from . import cuda_implicit_planes_gradient as planes_gradient
 from . import cuda_implicit_point as point
 from . import cuda_implicit_point_gradient as point_gradient
 from . import cuda_implicit_stream as stream
@@ -35,6 +35,7 @@ from .cuda_implicit_lines import Lines
 from .cuda_implicit_operands import Filters, Images, Launch, ceil, copies, scaled
 from .cuda_implicit_plan import ImplicitPlan
 from .cuda_implicit_planes import Planes
+from .cuda_implicit_planes_gradient import PlanesGradient
 from .cuda_implicit_point import Point
 from .cuda_implicit_point_gradient import PointGradient
 from .cuda_implicit_products import Product
@@ -159,7 +160,7 @@ class CudaImplicit:
         return ImplicitPlan(form) if isinstance(form, Form) else form.plan()
 
 
-Offered = Form | Point | PointGradient | Planes | Lines | Taps
+Offered = Form | Point | PointGradient | Planes | PlanesGradient | Lines | Taps
 
 
 def hopper() -> bool:
@@ -213,7 +214,9 @@ def offered(problem: Problem, limit: int | None) -> Mapping[str, Offered]:
         if hopper() and thin.suits(problem):
             return {**thin.forms(problem), **forms(problem, limit, True)}
     if hopper() and planes.suits(problem):
-        return {**planes.forms(problem, limit), **forms(problem, limit, True)}
+        gradient = problem.direction is Direction.BWD_FILTER
+        own = planes_gradient.forms(problem, limit) if gradient else planes.forms(problem)
+        return {**own, **forms(problem, limit, True)}
     if not hopper() or not point.suits(problem):
         return forms(problem, limit, hopper())
     if problem.direction is not Direction.BWD_FILTER:
@@ -275,6 +278,7 @@ def sources() -> Iterator[Source]:
     yield from point.sources()
     yield from point_gradient.sources()
     yield from planes.sources()
+    yield from planes_gradient.sources()
     yield from unfold.sources()
     yield from stream_tiles.sources()
     yield from tiles.sources()

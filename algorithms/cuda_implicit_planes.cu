@@ -1,123 +1,138 @@
-// Gradients of the filters of 1x1 convolutions as products that read 16-bit images (nchw) as they are.
+// 1x1 convolutions, and gradients of their images, on 16-bit images (nchw) as they are, as a stream of tiles.
 //
-//   dw[i, j] = sum over images and pixels of  dy[n, i, p] x[n, j, p]
+//   y[n, i, p] = sum over channels of  w[i, j] x[n, j, p]
 //
-// Mapping    A block takes a tile of TILE_M filters x TILE_N channels and a part of the steps, each 64 pixels of one
-//            image. They lie side by side in both operands; the copy engine puts zeros where an image has ended.
-// Results    Sums in fp32 [part][result], or numbers as they are stored.
+// Reduction  64 channels a stage: of the filters, and of the pixels, which lie side by side. Beyond the last channel and
+//            the last pixel of an image the copy engine puts zeros.
+// Mapping    A tile is M channels of the result times N pixels of one image. Tiles of the same pixels follow one
+//            another.
+// Results    become rows of 64 pixels in shared memory, from where the copy engine writes what there is of them.
+//   TURNED  1: filters are stored as [summed][computed], 0: as [computed][summed]
 #define TAPS 1
 #include "cuda_implicit_stream.cuh"
 
-//   blocks, steps     of 64 pixels: of an image, of all
-//   col_tiles, tiles  along the channels, and in all
-//   length            steps of a part
 struct Shape {
-    int outputs, channels, blocks, steps, col_tiles, tiles, parts, length;
-    long long results;
+    int outputs, depth, row_tiles, pixel_tiles, tiles;
 };
 
 #if SUITED
-constexpr int STAGE = LEFT + TILE_N * 128, STAGES = MEMORY / (STAGE + 16);
+constexpr int BUFFERS = WORKERS / 128 * 2 * BLOCK; // a warpgroup has two, of 64 rows of 64 pixels
+constexpr int STAGE = LEFT + TILE_N / 64 * BLOCK, STAGES = (MEMORY - BUFFERS) / (STAGE + 16);
 using Stages = Ring<STAGES, STAGE>;
+static_assert(COLS % 128 == 0); // buffers take turns within a tile
 
-// Where the first results of a block are, and its steps.
 struct Place {
-    int row, col, part, begin, end;
+    int row, pixel, image;
 
-    __device__ __forceinline__ explicit Place(const Shape &s) {
-        const int tile = blockIdx.x % s.tiles;
-        part = blockIdx.x / s.tiles;
-        row = tile / s.col_tiles * TILE_M, col = tile % s.col_tiles * TILE_N;
-        begin = part * s.length, end = min(begin + s.length, s.steps);
+    __device__ __forceinline__ Place(const Shape &s, int tile) {
+        row = tile % s.row_tiles * TILE_M;
+        tile /= s.row_tiles;
+        pixel = tile % s.pixel_tiles * TILE_N;
+        image = tile / s.pixel_tiles;
     }
 };
 
-// By one warp, two lanes of which copy an operand each.
-__device__ __forceinline__ void copy_steps(Stages ring, const TensorMap &x, const TensorMap &y, const Shape &s,
-                                           const Place &place) {
-    const int lane = threadIdx.x % 32;
-    for (int step = place.begin; step < place.end; ++step, ring.next()) {
-        const int image = step / s.blocks, pixel = step % s.blocks * TERMS;
-        wait_until_empty(ring.emptied(), ring.phase);
-        if (lane == 0)
-            copy_box(ring.stage(), y, pixel, place.row, image, ring.full());
-        else if (lane == 1)
-            copy_box(ring.stage() + LEFT, x, pixel, place.col, image, ring.full());
-        __syncwarp();
-        if (lane == 0)
+// ---- copies: by one warp ---------------------------------------------------------------------------------
+
+__device__ __forceinline__ void copy_stage(unsigned to, const TensorMap &image, const TensorMap &filter,
+                                           const Place &place, int c, unsigned barrier) {
+#pragma unroll
+    for (int i = 0; i < (TURNED ? TILE_M / 64 : 1); ++i)
+        copy_box(to + i * BLOCK, filter, TURNED ? place.row + i * 64 : c, TURNED ? c : place.row, barrier);
+#pragma unroll
+    for (int i = 0; i < TILE_N / 64; ++i)
+        copy_box(to + LEFT + i * BLOCK, image, place.pixel + i * 64, c, place.image, barrier);
+}
+
+__device__ __forceinline__ void copy_tiles(Stages ring, const TensorMap &image, const TensorMap &filter,
+                                           const Shape &s) {
+    for (int tile = blockIdx.x; tile < s.tiles; tile += gridDim.x) {
+        const Place place(s, tile);
+        for (int c = 0; c < s.depth; c += TERMS, ring.next()) {
+            wait_until_empty(ring.emptied(), ring.phase);
+            if (threadIdx.x % 32)
+                continue;
             fill_bytes(ring.full(), STAGE);
+            copy_stage(ring.stage(), image, filter, place, c, ring.full());
+        }
     }
 }
+
+// ---- products --------------------------------------------------------------------------------------------
 
 // One a stage.
 struct Steps {
     __device__ __forceinline__ unsigned long long left(unsigned stage) const {
-        return describe(stage + upper() * BLOCK, 0, 1024);
+        return describe(stage + upper() * BLOCK, BLOCK, 1024);
     }
     __device__ __forceinline__ unsigned long long right(unsigned stage) const {
-        return describe(stage + LEFT + side() * COLS * 128, 0, 1024);
+        return describe(stage + LEFT + side() * (COLS / 64) * BLOCK, BLOCK, 1024);
     }
     __device__ __forceinline__ bool first() const { return true; }
     __device__ __forceinline__ bool last() const { return true; }
     __device__ __forceinline__ void next() {}
 };
 
-template <class Out>
-__device__ __forceinline__ void store(Out *out, const float (&sum)[SUMS], const Shape &s, const Place &place) {
-    const int row = place.row + upper() * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
-    const int col = place.col + side() * COLS + threadIdx.x % 4 * 2;
+// ---- results ---------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ unsigned pair(float one, float two) {
+    const Pack<ELEMENT, 2> both = {from_float<ELEMENT>(one), from_float<ELEMENT>(two)};
+    return *(const unsigned *)&both;
+}
+
+// 16 channels of a warp by 16 pixels from sum[0] on, to rows of channels.
+__device__ __forceinline__ void keep_rows(unsigned buffer, const float *sum, int pixel) {
+    const int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane % 16;
+    const int chunk = pixel / 8 + lane / 16;
+    const unsigned four[4] = {pair(sum[0], sum[1]), pair(sum[2], sum[3]), pair(sum[4], sum[5]), pair(sum[6], sum[7])};
+    store_rows(buffer + row * 128 + ((chunk ^ row % 8) << 4), four);
+}
+
+// By a warpgroup; its two buffers take turns.
+__device__ __forceinline__ void store(const float (&sum)[SUMS], unsigned buffers, const TensorMap &out, const Shape &s,
+                                      const Place &place) {
+    const int row = place.row + upper() * 64, pixel = place.pixel + side() * COLS;
+    if (row >= s.outputs)
+        return;
+    buffers += threadIdx.x / 128 * 2 * BLOCK;
 #pragma unroll
-    for (int i = 0; i < SUMS; ++i) {
-        const int r = row + i / 2 % 2 * 8, c = col + i / 4 * 8 + i % 2;
-        if (r < s.outputs && c < s.channels)
-            out[(long long)r * s.channels + c] = from_float<Out>(sum[i]);
+    for (int at = 0; at < COLS; at += 64) {
+        const unsigned buffer = buffers + at / 64 % 2 * BLOCK;
+        if (threadIdx.x % 128 == 0)
+            wait_for_stores<1>(); // the one before the last, from this buffer
+        meet_warpgroup();
+#pragma unroll
+        for (int i = 0; i < 64; i += 16)
+            keep_rows(buffer, sum + (at + i) / 2, i);
+        show_copies();
+        meet_warpgroup();
+        if (threadIdx.x % 128 == 0)
+            store_box(out, buffer, pixel + at, row, place.image);
     }
 }
 #endif // SUITED
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-    multiply_planes(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap y, ELEMENT *out,
-                    float *partial, const __grid_constant__ Shape shape) {
+    planes_product(const __grid_constant__ TensorMap image, const __grid_constant__ TensorMap filter,
+                    const __grid_constant__ TensorMap out, const __grid_constant__ Shape shape) {
 #if SUITED
     extern __shared__ uint4 shared[];
-    const unsigned stages = (shared_address(shared) + 1023) / 1024 * 1024;
-    Stages ring = {stages, stages + STAGES * STAGE};
-    const Place place(shape);
+    const unsigned stages = (shared_address(shared) + 1023) / 1024 * 1024, buffers = stages + STAGES * STAGE;
+    Stages ring = {stages, buffers + BUFFERS};
     make_barriers(ring);
     if (threadIdx.x >= WORKERS) {
         keep_registers<40>();
         if (threadIdx.x < WORKERS + 32)
-            copy_steps(ring, x, y, shape, place);
+            copy_tiles(ring, image, filter, shape);
         return;
     }
     take_registers<REGISTERS>();
-    float sum[SUMS];
-    multiply_steps<false, false>(sum, ring, place.end - place.begin, Steps());
-    if (shape.parts > 1)
-        store(partial + place.part * shape.results, sum, shape, place);
-    else
-        store(out, sum, shape, place);
+    const int steps = (shape.depth + TERMS - 1) / TERMS;
+    for (int tile = blockIdx.x; tile < shape.tiles; tile += gridDim.x) {
+        float sum[SUMS];
+        multiply_steps<true, TURNED>(sum, ring, steps, Steps());
+        store(sum, buffers, out, shape, Place(shape, tile));
+    }
+    wait_for_stores<0>();
 #endif
-}
-
-// Parts of sums, in a fixed order: a warp has 32 results and every WARPS-th part of them.
-constexpr int ADDERS = 256, WARPS = ADDERS / 32;
-
-extern "C" __global__ void __launch_bounds__(ADDERS)
-    add_planes(const float *partial, ELEMENT *out, long long count, int parts) {
-    __shared__ float sums[WARPS][32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const long long i = (long long)blockIdx.x * 32 + lane;
-    float sum = 0;
-    if (i < count)
-#pragma unroll 8
-        for (int part = warp; part < parts; part += WARPS)
-            sum += partial[part * count + i];
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp || i >= count)
-        return;
-    for (int w = 1; w < WARPS; ++w)
-        sum += sums[w][lane];
-    out[i] = from_float<ELEMENT>(sum);
 }

@@ -1,10 +1,10 @@
-"""Filter gradients of 1x1 convolutions on Hopper as products that read 16-bit images (nchw) as such."""
+"""1x1 convolutions on Hopper, forward and backward data, as products that read 16-bit nchw images as such."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -12,160 +12,143 @@ from convbench.api import Array, Direction, Layout, Precision, Problem, Variant
 
 from . import gpu_maps
 from .cuda_implicit_operands import ceil
-from .cuda_implicit_products import BYTES_A_CYCLE, MULTIPROCESSORS, PRODUCTS_A_CYCLE, SECOND_KERNEL, is_bfloat
-from .cuda_implicit_stream_tiles import ALIGNMENT, COPIED_A_CYCLE, MEMORY, ROW_BYTES, Wide
+from .cuda_implicit_products import MULTIPROCESSORS, PRODUCTS_A_CYCLE, is_bfloat
+from .cuda_implicit_stream_tiles import (
+    ALIGNMENT,
+    BLOCK,
+    COPIED_A_CYCLE,
+    MEMORY,
+    ROW_BYTES,
+    WRITE_CYCLES,
+    Wide,
+)
 from .cuda_implicit_tiles import Hopper
 from .gpu import C_TYPES, by_value, pointer
 from .gpu_maps import Map
 
-DEPTH, ADDERS, ADDED = 64, 256, 32  # pixels of a step; as in cuda_implicit_planes.cu
-NEIGHBOURS = 8  # pixels that the copy engine moves at once
-TILES = Wide(128, 64, 1.0), Wide(128, 128, 1.0), Wide(128, 256, 1.0)
+DEPTH = 64  # channels of a step, or pixels of filter gradients
+NEIGHBOURS = 8  # numbers that the copy engine moves at once
+TILES = Wide(128, 128, 1.0), Wide(128, 256, 1.0), Wide(64, 256, 1.0, 2)
 MEMORY_BYTES_A_CYCLE = 1900  # of an H200, as the rest
 BLOCK_CYCLES = 4000  # before the first step and after the last
 SEEN = 0.2  # of what is hidden
-LONGEST = 256  # steps of a part, since tensor cores truncate when they add
-FEWEST_STEPS, MOST_ROUNDS = 4, 2
 SLACK = 1.25  # variants that may take this much longer than the best are offered too
 
 
 class Shape(ctypes.Structure):
     """As in cuda_implicit_planes.cu."""
 
-    _fields_ = [
-        *((name, ctypes.c_int) for name in ("outputs", "channels", "blocks", "steps")),
-        *((name, ctypes.c_int) for name in ("col_tiles", "tiles", "parts", "length")),
-        ("results", ctypes.c_longlong),
-    ]
+    _fields_ = [(name, ctypes.c_int) for name in ("outputs", "depth", "row_tiles", "pixel_tiles", "tiles")]
 
 
 def suits(problem: Problem) -> bool:
-    """Whether pixels of one channel are neighbours in both operands, as the copy engine wants them."""
+    """Whether the copy engine can take what a product needs of the tensors: rows of pixels, of filters."""
     p = problem
-    stored = p.layout is Layout.NCHW and p.precision.itemsize == 2 and p.direction is Direction.BWD_FILTER
+    stored = p.layout is Layout.NCHW and p.precision.itemsize == 2
     alone = p.taps == (1, 1) and p.groups == 1 and p.stride == (1, 1) and not any(map(any, p.pad))
-    return stored and alone and prod(p.image) % NEIGHBOURS == 0
+    rows = [prod(p.image), *([] if p.direction is Direction.BWD_FILTER else [p.c])]
+    return stored and alone and not any(length % NEIGHBOURS for length in rows)
+
+
+def image_map(problem: Problem, address: int, channels: int, rows: int) -> Any:
+    """Pixels, channels and images of a tensor, so many channels at a time."""
+    p, plane = problem, prod(problem.image)
+    sizes, strides = (plane, channels, p.n), (2 * plane, 2 * plane * channels)
+    return gpu_maps.encode(Map(address, is_bfloat(p), sizes, strides, rows))
+
+
+def details(problem: Problem, tile: Wide) -> dict[str, Any]:
+    """Of a variant."""
+    return {
+        "flops": problem.flops,
+        "deterministic": True,
+        "math": problem.precision.value,
+        "arithmetic": problem.precision.value,
+        "family": "implicit",
+        "tile": tile.size,
+        "engine": "wgmma",
+    }
 
 
 @dataclass(frozen=True)
 class Planes:
-    """One variant: a tile of filters x channels, and parts of the sums."""
+    """One variant: a tile of channels x pixels."""
 
     problem: Problem
     tile: Wide
-    parts: int = 1
 
     @property
     def name(self) -> str:
-        return f"planes{self.tile.size}" + (f"-parts{self.parts}" if self.parts > 1 else "")
+        return f"planes{self.tile.size}"
+
+    @property
+    def turned(self) -> bool:
+        return self.problem.direction is Direction.BWD_DATA
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Channels that are computed, and summed."""
+        sides = self.problem.k, self.problem.c
+        return sides[::-1] if self.turned else sides
 
     @property
     def side_tiles(self) -> tuple[int, int]:
-        return ceil(self.problem.k, self.tile.m), ceil(self.problem.c, self.tile.n)
+        """Along channels, and along the pixels of an image."""
+        return ceil(self.sides[0], self.tile.m), ceil(prod(self.problem.image), self.tile.n)
 
     @property
     def tiles(self) -> int:
-        return prod(self.side_tiles)
-
-    @property
-    def blocks(self) -> int:
-        """Steps of an image."""
-        return ceil(prod(self.problem.image), DEPTH)
-
-    @property
-    def steps(self) -> int:
-        return self.problem.n * self.blocks
-
-    @property
-    def length(self) -> int:
-        return ceil(self.steps, self.parts)
-
-    @property
-    def results(self) -> int:
-        return self.problem.k * self.problem.c
-
-    @property
-    def workspace(self) -> int:
-        return 4 * self.results * self.parts * (self.parts > 1)
+        return prod(self.side_tiles) * self.problem.n
 
     @property
     def cycles(self) -> float:
-        """Clock cycles of steps and of reading, which hide each other but for a share, and of parts."""
+        """Clock cycles of tiles, and of reading and writing images, which hide each other but for a share."""
         p, tile = self.problem, self.tile
         products = tile.m * tile.n * DEPTH / PRODUCTS_A_CYCLE
-        copied = ROW_BYTES * (min(tile.m, p.k) + min(tile.n, p.c)) / COPIED_A_CYCLE
-        rounds = ceil(self.tiles * self.parts, MULTIPROCESSORS)
-        computed = rounds * (self.length * max(products, copied) + BLOCK_CYCLES)
-        read = p.precision.itemsize * p.n * prod(p.image) * (p.k + p.c) / MEMORY_BYTES_A_CYCLE
-        added = 2 * self.workspace / BYTES_A_CYCLE + SECOND_KERNEL if self.parts > 1 else 0
-        return max(computed, read) + SEEN * min(computed, read) + added
-
-    def cuts(self) -> Iterator[Planes]:
-        """In as few parts as digits allow; in as many as fill all multiprocessors some number of times."""
-        fewest, most = ceil(self.steps, LONGEST), self.steps // FEWEST_STEPS
-        yield replace(self, parts=fewest)
-        for filled in range(1, MOST_ROUNDS + 1):
-            parts = min(filled * MULTIPROCESSORS // self.tiles, most)
-            if parts > fewest:
-                yield replace(self, parts=ceil(self.steps, ceil(self.steps, parts)))
+        step = max(products, ROW_BYTES * (tile.m + tile.n) / COPIED_A_CYCLE)
+        tiles = ceil(self.tiles, MULTIPROCESSORS) * (ceil(self.sides[1], DEPTH) * step + WRITE_CYCLES)
+        images = p.precision.itemsize * p.n * prod(p.image) * (p.k + p.c) / MEMORY_BYTES_A_CYCLE
+        return max(tiles, images) + SEEN * min(tiles, images) + BLOCK_CYCLES
 
     def variant(self) -> Variant:
-        details = {
-            "flops": self.problem.flops,
-            "deterministic": True,
-            "math": self.problem.precision.value,
-            "arithmetic": self.problem.precision.value,
-            "family": "implicit",
-            "tile": self.tile.size,
-            "engine": "wgmma",
-        }
-        return Variant(self.name, self.workspace, details=details)
+        return Variant(self.name, 0, details=details(self.problem, self.tile))
 
     def plan(self) -> PlanesPlan:
         return PlanesPlan(self)
 
-    def maps(self, x: int, y: int) -> tuple[Any, Any]:
-        """Pixels, channels and images of both tensors."""
-        p, plane = self.problem, prod(self.problem.image)
-        return tuple(
-            gpu_maps.encode(
-                Map(address, is_bfloat(p), (plane, channels, p.n), (2 * plane, 2 * plane * channels), rows)
-            )
-            for address, channels, rows in ((x, p.c, self.tile.n), (y, p.k, self.tile.m))
-        )  # type: ignore[return-value]
+    def maps(self, image: int, filter_: int, out: int) -> tuple[Any, Any, Any]:
+        p, (outputs, depth) = self.problem, self.sides
+        filters = Map(filter_, is_bfloat(p), (p.c, p.k), (2 * p.c,), BLOCK if self.turned else self.tile.m)
+        return (
+            image_map(p, image, depth, DEPTH),
+            gpu_maps.encode(filters),
+            image_map(p, out, outputs, BLOCK),
+        )
 
     def arguments(self) -> Any:
-        p = self.problem
-        return by_value(Shape(
-            p.k, p.c, self.blocks, self.steps, self.side_tiles[1], self.tiles, self.parts, self.length,
-            self.results,
-        ))  # fmt: skip
+        return by_value(Shape(*self.sides, *self.side_tiles, self.tiles))
 
 
-def source(precision: Precision, tile: Wide) -> Hopper:
-    macros: dict[str, str | int] = {
-        "ELEMENT": C_TYPES[precision],
-        "BFLOAT": int(precision is Precision.BF16),
-        "TILE_M": tile.m,
-        "TILE_N": tile.n,
-        "SIDES": tile.sides,
-    }
-    return Hopper("cuda_implicit_planes.cu", ("multiply_planes", "add_planes"), tuple(macros.items()))
+def macros(precision: Precision, tile: Wide) -> tuple[tuple[str, str | int], ...]:
+    bfloat = int(precision is Precision.BF16)
+    sizes = ("TILE_M", tile.m), ("TILE_N", tile.n), ("SIDES", tile.sides)
+    return ("ELEMENT", C_TYPES[precision]), ("BFLOAT", bfloat), *sizes
+
+
+def source(precision: Precision, tile: Wide, turned: bool) -> Hopper:
+    defines = *macros(precision, tile), ("TURNED", int(turned))
+    return Hopper("cuda_implicit_planes.cu", ("planes_product",), defines)
 
 
 def sources() -> Iterator[Hopper]:
-    yield from (source(precision, tile) for precision in (Precision.FP16, Precision.BF16) for tile in TILES)
+    for precision in (Precision.FP16, Precision.BF16):
+        yield from (source(precision, tile, turned) for tile in TILES for turned in (False, True))
 
 
-def forms(problem: Problem, limit: int | None) -> dict[str, Planes]:
-    """The best, others that are nearly as good, and what takes the least memory."""
-    whole = [Planes(problem, tile) for tile in TILES]
-    best = sorted((min(one.cuts(), key=_cycles) for one in whole), key=_cycles)
-    offered = [one for one in best if one.cycles <= SLACK * best[0].cycles]
-    if limit is not None and not any(one.workspace <= limit for one in offered):
-        fewest = [next(replace(one, parts=1).cuts()) for one in best]
-        offered.append(min(fewest, key=lambda one: (one.workspace, one.cycles)))
-    return {one.name: one for one in offered}
+def forms(problem: Problem) -> dict[str, Planes]:
+    """The best, and others that are nearly as good."""
+    best = sorted((Planes(problem, tile) for tile in TILES), key=_cycles)
+    return {one.name: one for one in best if one.cycles <= SLACK * best[0].cycles}
 
 
 def _cycles(one: Planes) -> float:
@@ -173,26 +156,21 @@ def _cycles(one: Planes) -> float:
 
 
 class PlanesPlan:
-    """Kernels with everything but the arrays."""
+    """A kernel with everything but the arrays."""
 
     def __init__(self, form: Planes) -> None:
-        self._form, kernels = form, source(form.problem.precision, form.tile).load()
-        self._multiply, self._add = kernels["multiply_planes"], kernels["add_planes"]
+        self._form = form
+        self._kernel = source(form.problem.precision, form.tile, form.turned)["planes_product"]
         self._shared, self._arguments = MEMORY + ALIGNMENT, form.arguments()
-        self._multiply.allow_shared(self._shared)
-        self._maps: dict[tuple[int, int], tuple[Any, Any]] = {}  # by addresses
+        self._kernel.allow_shared(self._shared)
+        self._maps: dict[tuple[int, int, int], tuple[Any, Any, Any]] = {}  # by addresses
 
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
-        form, places = self._form, (pointer(a), pointer(b))
+        form, places = self._form, (pointer(a), pointer(b), pointer(out))
         if places not in self._maps:
             self._maps[places] = form.maps(*places)
-        result, partial = pointer(out), pointer(workspace)
-        blocks, threads = form.tiles * form.parts, form.tile.threads
-        self._multiply(
-            blocks, threads, *self._maps[places], result, partial, self._arguments, shared=self._shared
-        )
-        if form.parts > 1:
-            self._add(ceil(form.results, ADDED), ADDERS, partial, result, form.results, form.parts)
+        blocks, threads = min(form.tiles, MULTIPROCESSORS), form.tile.threads
+        self._kernel(blocks, threads, *self._maps[places], self._arguments, shared=self._shared)
 
     def close(self) -> None:
         pass

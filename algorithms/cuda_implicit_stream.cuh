@@ -119,6 +119,12 @@ inline void store_matrices(unsigned to, const unsigned (&from)[4]) {
         memcpy(emulator::dynamic_shared + row + lane / 4 * 2, &bits, 2);
     }
 }
+inline void store_rows(unsigned to, const unsigned (&from)[4]) {
+    const emulator::Shown rows = emulator::show(to);
+    const unsigned lane = emulator::lane();
+    for (unsigned i = 0; i < 4; ++i)
+        memcpy(emulator::dynamic_shared + rows.by[i * 8 + lane / 4] + lane % 4 * 4, &from[i], 4);
+}
 inline void store_box(const TensorMap &map, unsigned from, int x, int y, int z) {
     const emulator::Map plain = emulator::decode(map);
     for (int row = 0; row < plain.box[1] && y + row < plain.sizes[1] && z < plain.sizes[2]; ++row)
@@ -139,6 +145,12 @@ __device__ __forceinline__ void meet_warpgroup() {
 __device__ __forceinline__ void store_matrices(unsigned to, const unsigned (&from)[4]) {
     ASM("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(from[0]),
         "r"(from[1]), "r"(from[2]), "r"(from[3]) : "memory");
+}
+
+// The same as they are.
+__device__ __forceinline__ void store_rows(unsigned to, const unsigned (&from)[4]) {
+    ASM("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(from[0]), "r"(from[1]),
+        "r"(from[2]), "r"(from[3]) : "memory");
 }
 
 // A box of one matrix among several, from shared memory; what lies outside of the matrix is left out.

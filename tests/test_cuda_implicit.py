@@ -308,7 +308,7 @@ def test_walks_meet_every_product_once(text: str, axis: int) -> None:
 
 def test_sources_cover_what_is_asked_for() -> None:
     listed = set(sources())
-    assert len(listed) <= 142
+    assert len(listed) <= 154
     for precision, direction in [(p, d) for p in MATH for d in Direction]:
         for text in (*FEW, *LARGER, *WHOLE):
             problem = Problem.parse(text, direction=direction, precision=precision)
