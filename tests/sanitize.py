@@ -28,6 +28,7 @@ CASES = (
     "n32c16h6w6k32r3u2p1",  # images enough to lie innermost
     "n2c8h8w8k8r3p1g8",
 )
+IN_PLACE = "n2c72h8w8k96r1"  # what Hopper reads as it is in 16-bit nchw
 STORED = ((Precision.FP32, Layout.NCHW), (Precision.FP16, Layout.NHWC))
 
 
@@ -37,7 +38,8 @@ def main(names: list[str], part: int = 1, parts: int = 1) -> int:
     cupy.cuda.set_allocator(None)
     failures = runs = 0
     for entry in registry.select("cuda", names):
-        every = [*product(CASES, Direction, STORED)]
+        in_place = product([IN_PLACE], Direction, [(Precision.FP16, Layout.NCHW)])
+        every = [*product(CASES, Direction, STORED), *in_place]
         for text, direction, (precision, layout) in every[part - 1 :: parts]:
             problem = Problem.parse(text, direction=direction, precision=precision, layout=layout)
             print(entry.name, problem.label, flush=True)
