@@ -16,7 +16,10 @@ INK, SOFT, GRID, BAND = "#1b1f24", "#5f6875", "#dfe3e8", "#f3f5f7"
 DARK = {INK: "#e6e9ed", SOFT: "#9aa4b1", GRID: "#343b45", BAND: "#1c2128", "#0072b2": "#3f93d2"}
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h")
-DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)), (0, (8, 2, 2, 2, 2, 2)), (0, (3, 4)))
+DASHES = (  # one more than colours, so that no two of forty lines are alike
+    *("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5))),
+    *((0, (8, 2, 2, 2, 2, 2)), (0, (3, 4)), (0, (2, 1))),
+)
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "+++")
 LONGEST_LABEL = 34
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"

@@ -22,6 +22,7 @@ from convbench.report.plot_roofline import ceilings_of, roofline_figure
 from convbench.report.plot_tags import Room, Spot, Tag
 from convbench.report.plots import workspace_figure
 from convbench.report.ranking import current, rankings, split
+from convbench.report.theme import looks
 from synthetic import COPY, RATES, write
 from test_report import HOSTILE, A, contents, frames, record, stored
 
@@ -263,6 +264,12 @@ def test_errors_that_are_not_ranked_are_shown_as_such() -> None:
     cells, layers = frames(record("a"), record("b", 0.5, grade="X"))
     assert "not ranked" in list(words(error_figure(cells, layers, "fwd")))
     assert "not ranked" not in list(words(error_figure(*frames(record("a")), "fwd")))
+
+
+def test_no_two_lines_or_marks_are_alike() -> None:
+    styles = looks([f"algorithm {i}" for i in range(20)]).values()
+    assert len({(one.color, one.dash) for one in styles}) == 20
+    assert len({(one.color, one.marker, one.hollow) for one in styles}) == 20
 
 
 def test_a_limit_buys_time_and_unknown_memory_none() -> None:
