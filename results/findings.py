@@ -9,6 +9,7 @@ from math import hypot
 
 import pandas as pd
 from cells import (
+    HERE,
     MISSING,
     STRICT,
     Row,
@@ -28,6 +29,7 @@ from convbench.report.layers import shape
 from convbench.report.ranking import RANKED
 from convbench.report.rivals import FOREIGN, LIBRARY, RIVALS, Ratio, mean_cell
 
+import convbench
 from convbench.api import Direction
 from convbench.frame import layers_frame
 
@@ -92,11 +94,22 @@ def work() -> Iterator[Row]:
 def five_by_five() -> Iterator[Row]:
     """PyTorch's passes in strict fp32 that are less accurate than strict fp32 asks for."""
     yield "layer", "direction", "variant", "ms", "relative L2 error", "class"
-    cells = load("h200-torch")
-    cells = cells[(cells.precision == "fp32") & (cells.variant == "default")]
+    cells = load("h200-convnet")
+    cells = cells[(cells.algorithm == "torch") & (cells.variant == "default")]
     for _, cell in cells[~cells.accuracy.isin(STRICT)].iterrows():
         where = shape(cell.problem), cell.direction, cell.variant
         yield *where, figure(cell), f"{cell.relative_l2:.1e}", cell.accuracy
+
+
+def winograd_by_name() -> Iterator[Row]:
+    """What cuDNN's Winograd loses on 5x5 filters; `wrong`: single elements are too far off to time it."""
+    yield "direction", "layers", "class T", "class X", "wrong", "least error", "largest error"
+    cells = convbench.load(HERE / "h200-convnet")
+    cells = cells[(cells.variant == "WINOGRAD_NONFUSED") & (cells.r == 5) & (cells.selection == "")]
+    for way, group in cells.groupby("direction", sort=False):
+        counts = [(group.accuracy == name).sum() for name in "TX"] + [(group.status == "wrong").sum()]
+        errors = (f"{error:.1e}" for error in (group.relative_l2.min(), group.relative_l2.max()))
+        yield str(way), *map(str, (len(group), *counts)), *errors
 
 
 def limit() -> Iterator[Row]:
@@ -197,32 +210,69 @@ def im2col_limit() -> Iterator[Row]:
 def network() -> Iterator[Row]:
     """VGG-16 in strict fp32: each pass by the fastest that fits, layers as often as the network has them."""
     yield "VGG-16", "chosen from", "within 64 MiB (ms)", "no limit (ms)", "cost of the limit"
-    cells = load("h200-vgg16")
-    cells = cells[(cells.precision == "fp32") & (cells.layout == "nchw") & cells.accuracy.isin(STRICT)]
+    layers, cells = layers_frame(contents("h200-vgg16")), _accurate("h200-vgg16")
     named = cells[cells.algorithm == "cudnn"]
-    for title, ways in (("forward", [Direction.FWD]), ("forward and both gradients", [*Direction])):
+    for title, ways in PASSES.items():
         for whose, side in (("everything", cells), ("cuDNN's named algorithms", named)):
-            bound, free = (_total(side, ways, choose) for choose in (within_limit, fastest))
-            cost = Ratio(bound.value / free.value, bound.lo / free.hi, bound.hi / free.lo)
-            yield title, whose, *map(_span, (bound, free, cost))
+            bound, free = (_total(side, layers, ways, choose) for choose in (within_limit, fastest))
+            yield title, whose, *map(_span, (bound, free, _over(bound, free)))
 
 
-def _total(cells: pd.DataFrame, ways: list[Direction], choose: Callable[..., pd.Series | None]) -> Ratio:
-    """Milliseconds of a network; layers were measured independently, so their intervals add in squares."""
-    layers = layers_frame(contents("h200-vgg16"))
+def networks() -> Iterator[Row]:
+    """convnet-benchmarks in strict fp32: each pass by the fastest that a side has, and that fits."""
+    head = "network", "passes", "ours (ms)", "PyTorch (ms)", "cuDNN (ms)", "factor"
+    yield *head, "ours within 64 MiB (ms)", "cuDNN within 64 MiB (ms)", "factor"
+    cells, frame = _accurate("h200-convnet"), layers_frame(contents("h200-convnet"))
+    ours = cells[~cells.algorithm.isin(FOREIGN) & (cells.accuracy == "S")]
+    library, torch = (cells[cells.algorithm == name] for name in ("cudnn", "torch"))
+    for name, layers in frame[frame.network != "layerwise"].groupby("network", sort=False):
+        for title, ways in PASSES.items():
+            mine, framework, theirs = (_total(side, layers, ways, fastest) for side in (ours, torch, library))
+            free = *map(_plain, (mine, framework, theirs)), _span(_over(theirs, mine))
+            small, large = (_total(side, layers, ways, within_limit) for side in (ours, library))
+            yield str(name), title, *free, _plain(small), _plain(large), _span(_over(large, small))
+
+
+PASSES = {"forward": [Direction.FWD], "forward and both gradients": [*Direction]}
+
+
+def _accurate(folder: str) -> pd.DataFrame:
+    """Of classes S and F in fp32."""
+    cells = load(folder)
+    return cells[(cells.precision == "fp32") & (cells.layout == "nchw") & cells.accuracy.isin(STRICT)]
+
+
+def _total(
+    cells: pd.DataFrame,
+    layers: pd.DataFrame,
+    ways: list[Direction],
+    choose: Callable[..., pd.Series | None],
+) -> Ratio | None:
+    """Milliseconds of a network, if there is something for each pass of it.
+
+    Layers were measured independently, so their intervals add in squares.
+    """
     total, down, up = 0.0, 0.0, 0.0
     for (problem, repeat), way in product(zip(layers.problem, layers["repeat"], strict=True), ways):
         best = choose(cells[(cells.problem == problem) & (cells.direction == way)])
         if best is None:
-            raise SystemExit(f"findings: nothing of h200-vgg16 fits {problem} {way}")
+            return None
         total += repeat * best.time_ms
         down = hypot(down, repeat * (best.time_ms - best.lo_ms))
         up = hypot(up, repeat * (best.hi_ms - best.time_ms))
     return Ratio(total, total - down, total + up)
 
 
-def _span(one: Ratio) -> str:
-    return f"{one.value:.2f} ({one.lo:.2f} – {one.hi:.2f})"
+def _over(slow: Ratio | None, fast: Ratio | None) -> Ratio | None:
+    return slow and fast and Ratio(slow.value / fast.value, slow.lo / fast.hi, slow.hi / fast.lo)
+
+
+def _plain(one: Ratio | None) -> str:
+    return f"{one.value:.2f}" if one else MISSING
+
+
+def _span(one: Ratio | None) -> str:
+    return f"{one.value:.2f} ({one.lo:.2f} – {one.hi:.2f})" if one else MISSING
 
 
 def _within(bound: pd.Series, side: pd.DataFrame) -> Row:
@@ -248,6 +298,7 @@ FINDINGS: dict[str, Callable[[], Iterator[Row]]] = {
     "tf32": tf32,
     "work": work,
     "five-by-five": five_by_five,
+    "winograd-by-name": winograd_by_name,
     "limit": limit,
     "means": means,
     "splitting": splitting,
@@ -255,6 +306,7 @@ FINDINGS: dict[str, Callable[[], Iterator[Row]]] = {
     "autotuned": autotuned,
     "im2col-limit": im2col_limit,
     "network": network,
+    "networks": networks,
     "depthwise": depthwise,
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything under results/ that was measured on a GPU, made anew: sh results/measure.sh DIR
-# About two hours on an H200; DEVICES=0,1,2,3 shares it among GPUs. Stop it when you like: the same command goes on from there.
+# Nearly three hours on an H200; DEVICES=0,1,2,3 shares it among GPUs. Stop it when you like: the same command goes on from there.
 set -eu
 out=${1:?name a folder for the results}
 run() { folder=$1; shift; convbench run "$@" ${DEVICES:+--devices "$DEVICES"} --device cuda --quick --quiet --out "$out/$folder" || [ $? -eq 1 ]; }
@@ -17,18 +17,22 @@ for precision in fp16 bf16 tf32; do
   run families yardstick --algorithms $ours,cudnn,cudnn-graph --plans 4 --precision $precision
 done
 run implicit16 yardstick --algorithms implicit,cudnn-graph --plans 4 --precision fp16,bf16 --layout nhwc
-for precision in fp32 fp16; do
-  run resnet50 resnet-50 --batch 32 --algorithms $ours,cudnn,cudnn-graph --plans 4 --workspace-limit 64MiB,none --precision $precision
+for direction in fwd bwd-data bwd-filter; do
+  run convnet convnet-benchmarks --algorithms $ours,cudnn,torch --workspace-limit 64MiB,none --directions $direction
 done
+run resnet50 resnet-50 --batch 32 --algorithms $ours,cudnn,cudnn-graph --plans 4 --workspace-limit 64MiB,none --precision fp32
+run resnet50 resnet-50 --batch 32 --algorithms $ours,cudnn,cudnn-graph --plans 4 --precision fp16
+run resnet50 resnet-50 --batch 32 --algorithms $ours,cudnn,cudnn-graph --plans 4 --precision fp16 --layout nhwc
 run vgg16 vgg-d --batch 32 --algorithms $ours,cudnn --workspace-limit 64MiB,none
+run vgg16-fp16 vgg-d --batch 32 --algorithms $ours,cudnn,cudnn-graph --plans 4 --workspace-limit 64MiB,none --precision fp16
 run mobilenet mobilenet-v2 --batch 32 --algorithms $ours,cudnn --directions fwd --precision fp32,fp16
+run mobilenet mobilenet-v2 --batch 32 --algorithms $ours,cudnn --directions bwd-data,bwd-filter --precision fp32
 run grids grid-map grid-filter grid-channels grid-batch --algorithms $ours,cudnn --directions fwd
 run one-gpu yardstick --algorithms cudnn --directions fwd,bwd-data
 run two-gpus yardstick --algorithms cudnn --directions fwd,bwd-data --devices 0,1
 run depthwise n64c256h56k256r3p1g256 n32c96h112k96r3p1g96 --algorithms direct,cudnn --directions fwd --precision fp32,fp16 --layout all
 python3 results/copies.py "$out/depthwise/copies.md"
 run energy n64c256h28k256r3p1 --algorithms torch --directions fwd --precision fp32,fp16 --energy
-run torch convnet-benchmarks --algorithms torch
 ab() { folder=$1; shift; convbench ab "$@" yardstick --device cuda --format markdown --out "$out/ab/$folder" > "$out/ab/$folder.md" || true; }
 mkdir -p "$out/ab"
 ab winograd cudnn/WINOGRAD_NONFUSED winograd --directions all
