@@ -1,4 +1,4 @@
-"""1x1 layers whose 16-bit images are read as such, on the emulated GPU: every tile, parts, and who else does it."""
+"""1x1 layers whose 16-bit images are read as such, on the emulated GPU: tiles, parts, who else does it."""
 
 from __future__ import annotations
 
