@@ -37,6 +37,7 @@ ACCURACY_NOTE = (
     "Relative L2 error against a float64 reference on uniform data in [-1, 1]. "
     "Repeatable: two runs agreed bit for bit."
 )
+CUDA_VERSIONS = ("driver", "runtime")
 _NUMBER = re.compile(r"\d+")
 # Cutting the work up, to save memory or fill the machine, hardly changes errors: one family; tile sizes may.
 _CHUNKS = re.compile(r"(chunk|rows|parts)\d+")
@@ -116,7 +117,12 @@ def _flat(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from _flat(value)
         elif value is not None:
-            yield str(key), str(value)
+            yield str(key), _cuda(value) if key in CUDA_VERSIONS else str(value)
+
+
+def _cuda(version: object) -> str:
+    """13020, as CUDA counts its versions, is 13.2."""
+    return f"CUDA {version // 1000}.{version % 1000 // 10}" if isinstance(version, int) else str(version)
 
 
 # ---- what is missing --------------------------------------------------------------------------------------

@@ -331,6 +331,13 @@ def test_the_environment_lists_what_is_installed() -> None:
     assert dict(row for row in table.rows) == {"cpu": "CPU", "threads": "2", "numpy": "2"}
 
 
+def test_versions_of_cuda_are_shown_as_one_says_them() -> None:
+    held = contents(record("a"))
+    held.environments["e1"] = {"identity": {"driver": 13000, "runtime": 12090, "cpu": "CPU"}}
+    rows = dict(row for row in environment(held).rows)
+    assert rows == {"driver": "CUDA 13.0", "runtime": "CUDA 12.9", "cpu": "CPU"}
+
+
 # ---- text -------------------------------------------------------------------------------------------------
 
 
