@@ -8,7 +8,6 @@
 //            another.
 // Results    become rows of 64 pixels in shared memory, from where the copy engine writes what there is of them.
 //   TURNED  1: filters are stored as [summed][computed], 0: as [computed][summed]
-#define TAPS 1
 #include "cuda_implicit_stream.cuh"
 
 struct Shape {
@@ -60,25 +59,16 @@ __device__ __forceinline__ void copy_tiles(Stages ring, const TensorMap &image, 
 
 // ---- products --------------------------------------------------------------------------------------------
 
-// One a stage.
-struct Steps {
+struct Steps : OneAStage {
     __device__ __forceinline__ unsigned long long left(unsigned stage) const {
         return describe(stage + upper() * BLOCK, BLOCK, 1024);
     }
     __device__ __forceinline__ unsigned long long right(unsigned stage) const {
         return describe(stage + LEFT + side() * (COLS / 64) * BLOCK, BLOCK, 1024);
     }
-    __device__ __forceinline__ bool first() const { return true; }
-    __device__ __forceinline__ bool last() const { return true; }
-    __device__ __forceinline__ void next() {}
 };
 
 // ---- results ---------------------------------------------------------------------------------------------
-
-__device__ __forceinline__ unsigned pair(float one, float two) {
-    const Pack<ELEMENT, 2> both = {from_float<ELEMENT>(one), from_float<ELEMENT>(two)};
-    return *(const unsigned *)&both;
-}
 
 // 16 channels of a warp by 16 pixels from sum[0] on, to rows of channels.
 __device__ __forceinline__ void keep_rows(unsigned buffer, const float *sum, int pixel) {
@@ -114,7 +104,7 @@ __device__ __forceinline__ void store(const float (&sum)[SUMS], unsigned buffers
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     planes_product(const __grid_constant__ TensorMap image, const __grid_constant__ TensorMap filter,
-                    const __grid_constant__ TensorMap out, const __grid_constant__ Shape shape) {
+                   const __grid_constant__ TensorMap out, const __grid_constant__ Shape shape) {
 #if SUITED
     extern __shared__ uint4 shared[];
     const unsigned stages = (shared_address(shared) + 1023) / 1024 * 1024, buffers = stages + STAGES * STAGE;

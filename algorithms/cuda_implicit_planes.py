@@ -21,9 +21,10 @@ from .cuda_implicit_stream_tiles import (
     ROW_BYTES,
     WRITE_CYCLES,
     Wide,
+    macros,
 )
 from .cuda_implicit_tiles import Hopper
-from .gpu import C_TYPES, by_value, pointer
+from .gpu import by_value, pointer
 from .gpu_maps import Map
 
 DEPTH = 64  # channels of a step, or pixels of filter gradients
@@ -127,12 +128,6 @@ class Planes:
 
     def arguments(self) -> Any:
         return by_value(Shape(*self.sides, *self.side_tiles, self.tiles))
-
-
-def macros(precision: Precision, tile: Wide) -> tuple[tuple[str, str | int], ...]:
-    bfloat = int(precision is Precision.BF16)
-    sizes = ("TILE_M", tile.m), ("TILE_N", tile.n), ("SIDES", tile.sides)
-    return ("ELEMENT", C_TYPES[precision]), ("BFLOAT", bfloat), *sizes
 
 
 def source(precision: Precision, tile: Wide, turned: bool) -> Hopper:

@@ -5,7 +5,7 @@
 // Mapping    A block takes a tile of TILE_M filters x TILE_N channels and a part of the steps, each 64 pixels of one
 //            image. They lie side by side in both operands; the copy engine puts zeros where an image has ended.
 // Results    Sums in fp32 [part][result], or numbers as they are stored.
-#define TAPS 1
+#include "cuda_implicit_parts.cuh"
 #include "cuda_implicit_stream.cuh"
 
 //   blocks, steps     of 64 pixels: of an image, of all
@@ -49,17 +49,13 @@ __device__ __forceinline__ void copy_steps(Stages ring, const TensorMap &x, cons
     }
 }
 
-// One a stage.
-struct Steps {
+struct Steps : OneAStage {
     __device__ __forceinline__ unsigned long long left(unsigned stage) const {
         return describe(stage + upper() * BLOCK, 0, 1024);
     }
     __device__ __forceinline__ unsigned long long right(unsigned stage) const {
         return describe(stage + LEFT + side() * COLS * 128, 0, 1024);
     }
-    __device__ __forceinline__ bool first() const { return true; }
-    __device__ __forceinline__ bool last() const { return true; }
-    __device__ __forceinline__ void next() {}
 };
 
 template <class Out>
@@ -100,24 +96,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
 }
 
-// Parts of sums, in a fixed order: a warp has 32 results and every WARPS-th part of them.
-constexpr int ADDERS = 256, WARPS = ADDERS / 32;
-
 extern "C" __global__ void __launch_bounds__(ADDERS)
-    planes_sum(const float *partial, ELEMENT *out, long long count, int parts) {
-    __shared__ float sums[WARPS][32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const long long i = (long long)blockIdx.x * 32 + lane;
-    float sum = 0;
-    if (i < count)
-#pragma unroll 8
-        for (int part = warp; part < parts; part += WARPS)
-            sum += partial[part * count + i];
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp || i >= count)
-        return;
-    for (int w = 1; w < WARPS; ++w)
-        sum += sums[w][lane];
-    out[i] = from_float<ELEMENT>(sum);
+    add_parts(const float *partial, ELEMENT *out, long long count, int parts) {
+    add_up(partial, out, count, parts);
 }

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from convbench.api import Array, Precision, Problem, Variant
 
 from .cuda_implicit_operands import ceil
-from .cuda_implicit_planes import BLOCK_CYCLES, DEPTH, MEMORY_BYTES_A_CYCLE, SEEN, details, image_map, macros
-from .cuda_implicit_products import BYTES_A_CYCLE, MULTIPROCESSORS, PRODUCTS_A_CYCLE, SECOND_KERNEL
-from .cuda_implicit_stream_tiles import ALIGNMENT, COPIED_A_CYCLE, MEMORY, ROW_BYTES, Wide
+from .cuda_implicit_parts import Parted, adding, best_cut, choose
+from .cuda_implicit_planes import BLOCK_CYCLES, DEPTH, MEMORY_BYTES_A_CYCLE, SEEN, details, image_map
+from .cuda_implicit_products import MULTIPROCESSORS, PRODUCTS_A_CYCLE
+from .cuda_implicit_stream_tiles import ALIGNMENT, COPIED_A_CYCLE, MEMORY, ROW_BYTES, Wide, macros
 from .cuda_implicit_tiles import Hopper
 from .gpu import by_value, pointer
 
-ADDERS, ADDED = 256, 32  # as in cuda_implicit_planes_gradient.cu
 TILES = Wide(128, 64, 1.0), Wide(128, 128, 1.0), Wide(128, 256, 1.0)
-LONGEST = 256  # steps of a part, since tensor cores truncate when they add
-FEWEST_STEPS, MOST_ROUNDS = 4, 2
-SLACK = 1.25  # variants that may take this much longer than the best are offered too
 
 
 class Shape(ctypes.Structure):
@@ -35,16 +32,17 @@ class Shape(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class PlanesGradient:
+class PlanesGradient(Parted):
     """One variant: a tile of filters x channels, and parts of the sums."""
 
-    problem: Problem
     tile: Wide
-    parts: int = 1
+
+    longest = 256  # since tensor cores truncate when they add
+    rounds = 2
 
     @property
     def name(self) -> str:
-        return f"planes{self.tile.size}" + (f"-parts{self.parts}" if self.parts > 1 else "")
+        return f"planes{self.tile.size}{self.suffix}"
 
     @property
     def side_tiles(self) -> tuple[int, int]:
@@ -64,18 +62,6 @@ class PlanesGradient:
         return self.problem.n * self.blocks
 
     @property
-    def length(self) -> int:
-        return ceil(self.steps, self.parts)
-
-    @property
-    def results(self) -> int:
-        return self.problem.k * self.problem.c
-
-    @property
-    def workspace(self) -> int:
-        return 4 * self.results * self.parts * (self.parts > 1)
-
-    @property
     def cycles(self) -> float:
         """Clock cycles of steps and of reading, which hide each other but for a share, and of parts."""
         p, tile = self.problem, self.tile
@@ -84,17 +70,7 @@ class PlanesGradient:
         rounds = ceil(self.tiles * self.parts, MULTIPROCESSORS)
         computed = rounds * (self.length * max(products, copied) + BLOCK_CYCLES)
         read = p.precision.itemsize * p.n * prod(p.image) * (p.k + p.c) / MEMORY_BYTES_A_CYCLE
-        added = 2 * self.workspace / BYTES_A_CYCLE + SECOND_KERNEL if self.parts > 1 else 0
-        return max(computed, read) + SEEN * min(computed, read) + added
-
-    def cuts(self) -> Iterator[PlanesGradient]:
-        """In as few parts as digits allow; in as many as fill all multiprocessors some number of times."""
-        fewest, most = ceil(self.steps, LONGEST), self.steps // FEWEST_STEPS
-        yield replace(self, parts=fewest)
-        for filled in range(1, MOST_ROUNDS + 1):
-            parts = min(filled * MULTIPROCESSORS // self.tiles, most)
-            if parts > fewest:
-                yield replace(self, parts=ceil(self.steps, ceil(self.steps, parts)))
+        return max(computed, read) + SEEN * min(computed, read) + self.added
 
     def variant(self) -> Variant:
         return Variant(self.name, self.workspace, details=details(self.problem, self.tile))
@@ -115,7 +91,7 @@ class PlanesGradient:
 
 
 def source(precision: Precision, tile: Wide) -> Hopper:
-    functions = "planes_gradient", "planes_sum"
+    functions = "planes_gradient", "add_parts"
     return Hopper("cuda_implicit_planes_gradient.cu", functions, macros(precision, tile))
 
 
@@ -124,18 +100,8 @@ def sources() -> Iterator[Hopper]:
 
 
 def forms(problem: Problem, limit: int | None) -> dict[str, PlanesGradient]:
-    """The best, others that are nearly as good, and what takes the least memory."""
-    whole = [PlanesGradient(problem, tile) for tile in TILES]
-    best = sorted((min(one.cuts(), key=_cycles) for one in whole), key=_cycles)
-    offered = [one for one in best if one.cycles <= SLACK * best[0].cycles]
-    if limit is not None and not any(one.workspace <= limit for one in offered):
-        fewest = [next(replace(one, parts=1).cuts()) for one in best]
-        offered.append(min(fewest, key=lambda one: (one.workspace, one.cycles)))
-    return {one.name: one for one in offered}
-
-
-def _cycles(one: PlanesGradient) -> float:
-    return one.cycles
+    best = [best_cut([PlanesGradient(problem, tile)]) for tile in TILES]
+    return {one.name: one for one in choose(best, limit)}
 
 
 class PlanesGradientPlan:
@@ -143,7 +109,8 @@ class PlanesGradientPlan:
 
     def __init__(self, form: PlanesGradient) -> None:
         self._form, kernels = form, source(form.problem.precision, form.tile).load()
-        self._multiply, self._add = kernels["planes_gradient"], kernels["planes_sum"]
+        self._multiply = kernels["planes_gradient"]
+        self._add = adding(kernels["add_parts"], form.results, form.parts)
         self._shared, self._arguments = MEMORY + ALIGNMENT, form.arguments()
         self._multiply.allow_shared(self._shared)
         self._maps: dict[tuple[int, int], tuple[Any, Any]] = {}  # by addresses
@@ -158,7 +125,7 @@ class PlanesGradientPlan:
             blocks, threads, *self._maps[places], result, partial, self._arguments, shared=self._shared
         )
         if form.parts > 1:
-            self._add(ceil(form.results, ADDED), ADDERS, partial, result, form.results, form.parts)
+            self._add(partial, result)
 
     def close(self) -> None:
         pass

@@ -9,6 +9,7 @@
 //            handed on to fp32 registers.
 //   COPIES   2: high and low halves, three products; 1: high ones alone
 //   TILE_N   columns of a tile, 64 or 128
+#include "cuda_implicit_parts.cuh"
 #include "cuda_implicit_point.cuh"
 
 constexpr int LOADERS = 128, WORKERS = 256, THREADS = LOADERS + WORKERS;
@@ -311,24 +312,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
 }
 
-// Parts of sums, in a fixed order: a warp has 32 results and every WARPS-th part of them.
-constexpr int ADDERS = 256, WARPS = ADDERS / 32;
-
 extern "C" __global__ void __launch_bounds__(ADDERS)
-    add_planes(const float *partial, float *out, long long count, int parts) {
-    __shared__ float sums[WARPS][32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const long long i = (long long)blockIdx.x * 32 + lane;
-    float sum = 0;
-    if (i < count)
-#pragma unroll 8
-        for (int part = warp; part < parts; part += WARPS)
-            sum += partial[part * count + i];
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp || i >= count)
-        return;
-    for (int w = 1; w < WARPS; ++w)
-        sum += sums[w][lane];
-    out[i] = sum;
+    add_parts(const float *partial, float *out, long long count, int parts) {
+    add_up(partial, out, count, parts);
 }

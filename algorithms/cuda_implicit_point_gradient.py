@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from convbench.api import Array, Problem, Variant
 
 from .cuda_implicit_operands import Launch, ceil, copies
+from .cuda_implicit_parts import Parted, adding, best_cut, choose
 from .cuda_implicit_point import BARRIERS, DEPTH, LOADERS, PADDING, WORKERS, details
-from .cuda_implicit_products import BYTES_A_CYCLE, MULTIPROCESSORS, SECOND_KERNEL
+from .cuda_implicit_products import MULTIPROCESSORS
 from .cuda_implicit_tiles import Hopper
 from .gpu import Source, by_value, pointer
 
-HEIGHT, STAGES, ADDERS, ADDED = 128, 3, 256, 32  # as in cuda_implicit_point_gradient.cu
+HEIGHT, STAGES = 128, 3  # as in cuda_implicit_point_gradient.cu
 COLUMNS = 128, 64  # of a tile
 STEP_CYCLES = {128: 5300, 64: 2650}  # of 64 pixels, by columns: of an H200, as the rest
 APART = 1.7  # times that where pixels are copied one by one
 BLOCK_CYCLES = 5000  # before the first step and after the last
 MEMORY_BYTES_A_CYCLE = 1900
 SEEN = 0.2  # of what is hidden
-LONGEST = 1024  # steps of a part
-FEWEST_STEPS, MOST_ROUNDS = 4, 4
-SLACK = 1.25  # variants that may take this much longer than the best are offered too
 
 
 class Side(ctypes.Structure):
@@ -50,17 +48,17 @@ class Shape(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class PointGradient:
+class PointGradient(Parted):
     """One variant: tiles of 128 filters x `n` channels, or channels x filters if `turned`; parts of sums."""
 
-    problem: Problem
     n: int
     turned: bool = False
-    parts: int = 1
+
+    longest, rounds = 1024, 4
 
     @property
     def name(self) -> str:
-        return f"point{HEIGHT}x{self.n}" + (f"-parts{self.parts}" if self.parts > 1 else "")
+        return f"point{HEIGHT}x{self.n}{self.suffix}"
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -77,34 +75,16 @@ class PointGradient:
         return self.problem.n * ceil(prod(self.problem.output), DEPTH)
 
     @property
-    def results(self) -> int:
-        return self.problem.k * self.problem.c
-
-    @property
-    def workspace(self) -> int:
-        return 4 * self.results * self.parts * (self.parts > 1)
-
-    @property
     def cycles(self) -> float:
         """Clock cycles of products and of copies, which hide each other but for a share, and of parts."""
         count = copies(self.problem.precision)
         neighbours = self.problem.stride == (1, 1) and prod(self.problem.output) % 4 == 0
         step = STEP_CYCLES[self.n] * (count + 1) / 3 * (1 if neighbours else APART)
         rounds = ceil(self.tiles * self.parts, MULTIPROCESSORS)
-        computed = rounds * (ceil(self.steps, self.parts) * step + BLOCK_CYCLES)
+        computed = rounds * (self.length * step + BLOCK_CYCLES)
         images = 4 * self.problem.n * prod(self.problem.output) * sum(self.sides)
         copied = images / MEMORY_BYTES_A_CYCLE
-        added = 2 * self.workspace / BYTES_A_CYCLE + SECOND_KERNEL if self.parts > 1 else 0
-        return max(computed, copied) + SEEN * min(computed, copied) + added
-
-    def cuts(self) -> Iterator[PointGradient]:
-        """In as few parts as digits allow; in as many as fill all multiprocessors some number of times."""
-        fewest, most = ceil(self.steps, LONGEST), self.steps // FEWEST_STEPS
-        yield replace(self, parts=fewest)
-        for filled in range(1, MOST_ROUNDS + 1):
-            parts = min(filled * MULTIPROCESSORS // self.tiles, most)
-            if parts > fewest:
-                yield replace(self, parts=ceil(self.steps, ceil(self.steps, parts)))
+        return max(computed, copied) + SEEN * min(computed, copied) + self.added
 
     def variant(self) -> Variant:
         return Variant(self.name, self.workspace, details=details(self.problem, f"{HEIGHT}x{self.n}"))
@@ -120,12 +100,12 @@ class PointGradient:
         turn = -1 if self.turned else 1
         return by_value(Shape(
             *sides[::turn], p.output[1], plane, ceil(plane, DEPTH), self.steps, self.tiles,
-            ceil(self.sides[1], self.n), self.parts, ceil(self.steps, self.parts), *out[::turn], self.results,
+            ceil(self.sides[1], self.n), self.parts, self.length, *out[::turn], self.results,
         ))  # fmt: skip
 
 
 def source(n: int, count: int) -> Source:
-    functions = "multiply_planes", "add_planes"
+    functions = "multiply_planes", "add_parts"
     return Hopper("cuda_implicit_point_gradient.cu", functions, (("TILE_N", n), ("COPIES", count)))
 
 
@@ -134,23 +114,9 @@ def sources() -> Iterator[Source]:
 
 
 def forms(problem: Problem, limit: int | None) -> dict[str, PointGradient]:
-    """The best, others that are nearly as good, and what takes the least memory."""
     turns = (True, False) if problem.stride == (1, 1) else (False,)
-    whole = [[PointGradient(problem, n, turned) for turned in turns] for n in COLUMNS]
-    best = sorted(map(_best, whole), key=_cycles)
-    offered = [one for one in best if one.cycles <= SLACK * best[0].cycles]
-    if limit is not None and not any(one.workspace <= limit for one in offered):
-        fewest = [next(replace(one, parts=1).cuts()) for one in best]
-        offered.append(min(fewest, key=lambda one: (one.workspace, one.cycles)))
-    return {one.name: one for one in offered}
-
-
-def _best(offered: Sequence[PointGradient]) -> PointGradient:
-    return min((cut for one in offered for cut in one.cuts()), key=_cycles)
-
-
-def _cycles(one: PointGradient) -> float:
-    return one.cycles
+    best = [best_cut([PointGradient(problem, n, turned) for turned in turns]) for n in COLUMNS]
+    return {one.name: one for one in choose(best, limit)}
 
 
 class PointGradientPlan:
@@ -161,13 +127,11 @@ class PointGradientPlan:
         kernels = source(form.n, count).load()
         halves = form.n * DEPTH * 2
         shared = STAGES * (halves * count + PADDING + 2 * halves) + PADDING + BARRIERS
-        multiply, add = kernels["multiply_planes"], kernels["add_planes"]
+        multiply = kernels["multiply_planes"]
         multiply.allow_shared(shared)
         blocks, threads, arguments = form.tiles * form.parts, WORKERS + LOADERS, form.arguments()
         self._multiply: Launch = lambda *arrays: multiply(blocks, threads, *arrays, arguments, shared=shared)
-        self._add: Launch = lambda *arrays: add(
-            ceil(form.results, ADDED), ADDERS, *arrays, form.results, form.parts
-        )
+        self._add = adding(kernels["add_parts"], form.results, form.parts)
 
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
         x, y, partial = pointer(a), pointer(b), pointer(workspace)

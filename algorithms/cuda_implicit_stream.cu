@@ -136,11 +136,6 @@ struct Steps {
 
 // ---- results ---------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ unsigned pair(float one, float two) {
-    const Pack<ELEMENT, 2> both = {from_float<ELEMENT>(one), from_float<ELEMENT>(two)};
-    return *(const unsigned *)&both;
-}
-
 // 16 filters of a warp by 16 pixels from sum[0] on, to rows of pixels.
 __device__ __forceinline__ void keep_pixels(unsigned buffer, const float *sum, int pixel) {
     const int lane = threadIdx.x % 32, row = pixel + lane / 16 * 8 + lane % 8;

@@ -69,6 +69,13 @@ __device__ __forceinline__ void add_products(float (&sum)[SUMS], unsigned long l
 #endif
 }
 
+// Steps that have a stage each.
+struct OneAStage {
+    __device__ __forceinline__ bool first() const { return true; }
+    __device__ __forceinline__ bool last() const { return true; }
+    __device__ __forceinline__ void next() {}
+};
+
 // One step after the other; the products of one are under way while the next is waited for. `steps` tell where in
 // a stage the operands of the next step begin, whether that is the first or the last step of the stage.
 template <bool OUTERMOST, bool LEFT_OUTERMOST, class Stages, class Steps>
@@ -98,6 +105,11 @@ __device__ __forceinline__ void multiply_steps(float (&sum)[SUMS], Stages &ring,
 }
 
 // ---- results ---------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ unsigned pair(float one, float two) {
+    const Pack<ELEMENT, 2> both = {from_float<ELEMENT>(one), from_float<ELEMENT>(two)};
+    return *(const unsigned *)&both;
+}
 
 #ifdef __CUDA_EMULATOR__
 inline void meet_warpgroup() {

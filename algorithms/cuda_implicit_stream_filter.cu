@@ -105,8 +105,8 @@ __device__ __forceinline__ void copy_tiles(Stages ring, const TensorMap &x, cons
 
 // ---- products --------------------------------------------------------------------------------------------
 
-// One a stage. The columns of a tap are found a pixel further on than those of the tap before.
-struct Steps {
+// The columns of a tap are found a pixel further on than those of the tap before.
+struct Steps : OneAStage {
     int columns; // bytes from 64 columns to the next
 
     __device__ __forceinline__ unsigned long long left(unsigned stage) const {
@@ -115,9 +115,6 @@ struct Steps {
     __device__ __forceinline__ unsigned long long right(unsigned stage) const {
         return describe(stage + LEFT + side() * (WINDOWS / SIDES) * WINDOW, columns, 1024);
     }
-    __device__ __forceinline__ bool first() const { return true; }
-    __device__ __forceinline__ bool last() const { return true; }
-    __device__ __forceinline__ void next() {}
 };
 
 // ---- results ---------------------------------------------------------------------------------------------
@@ -170,7 +167,7 @@ __device__ __forceinline__ void store(Out *out, const float (&sum)[SUMS], const 
 }
 
 __device__ __forceinline__ void work(Stages ring, ELEMENT *out, float *partial, const Shape &s) {
-    const Steps steps = {TAPS == 1 ? WINDOW : s.cols.dilation * 128};
+    const Steps steps = {{}, TAPS == 1 ? WINDOW : s.cols.dilation * 128};
     for (unsigned item = blockIdx.x; item < s.tiles * s.parts; item += gridDim.x) {
         const Place place(s, item);
         for (int step = 0; step < place.steps; step += LONGEST) {

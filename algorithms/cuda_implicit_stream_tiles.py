@@ -61,19 +61,18 @@ GRADIENT_TILES = (
 
 def source(problem: Problem, tile: Tile) -> Hopper:
     assert isinstance(tile, Wide)
-    gradient, precision = problem.direction is Direction.BWD_FILTER, problem.precision
-    macros: dict[str, str | int] = {
-        "ELEMENT": C_TYPES[precision],
-        "BFLOAT": int(precision is Precision.BF16),
-        "TILE_M": tile.m,
-        "TILE_N": tile.n,
-        "SIDES": tile.sides,
-        "TAPS": tile.taps,
-    }
-    if not gradient:
-        macros["TURNED"] = int(problem.direction is Direction.BWD_DATA)
-    file = "cuda_implicit_stream_filter.cu" if gradient else "cuda_implicit_stream.cu"
-    return Hopper(file, ("stream_tiles",), tuple(macros.items()))
+    functions, defines = ("stream_tiles",), macros(problem.precision, tile)
+    if problem.direction is Direction.BWD_FILTER:
+        return Hopper("cuda_implicit_stream_filter.cu", functions, defines)
+    turned = int(problem.direction is Direction.BWD_DATA)
+    return Hopper("cuda_implicit_stream.cu", functions, (*defines, ("TURNED", turned)))
+
+
+def macros(precision: Precision, tile: Wide) -> tuple[tuple[str, str | int], ...]:
+    """Of cuda_implicit_stream.cuh."""
+    bfloat = int(precision is Precision.BF16)
+    sizes = ("TILE_M", tile.m), ("TILE_N", tile.n), ("SIDES", tile.sides), ("TAPS", tile.taps)
+    return ("ELEMENT", C_TYPES[precision]), ("BFLOAT", bfloat), *sizes
 
 
 def sources() -> Iterator[Hopper]:

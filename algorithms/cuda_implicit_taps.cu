@@ -11,8 +11,8 @@
 //   COPIES   2: high and low halves, three products; 1: high ones alone
 //   FILTERS  of a block: 48 or 64
 constexpr int GROUP = 128, WORKERS = 256, THREADS = WORKERS + 2 * GROUP; // warps that turn x, or dy, are a group
-constexpr int ADDERS = 256;
 
+#include "cuda_implicit_parts.cuh"
 #include "cuda_implicit_rows.cuh"
 
 //   filters, channels  of y and x; units: blocks along the filters
@@ -24,25 +24,6 @@ struct Shape {
     int filters, channels, units, bands, height, tiles, taps, apart, ring, width, flip;
     Axis rows, cols;
 };
-
-// Parts, each an image of w, to dw: a warp adds every eighth of 32 results.
-extern "C" __global__ void __launch_bounds__(ADDERS)
-    add_taps(const float *partial, float *out, int count, int parts) {
-    __shared__ float sums[ADDERS / 32][32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, i = blockIdx.x * 32 + lane;
-    float sum = 0;
-    if (i < count)
-#pragma unroll 8
-        for (int part = warp; part < parts; part += ADDERS / 32)
-            sum += partial[(long long)part * count + i];
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp || i >= count)
-        return;
-    for (int other = 1; other < ADDERS / 32; ++other)
-        sum += sums[other][lane];
-    out[i] = sum;
-}
 
 #if SUITED
 constexpr int TILES = 3; // of 64 taps that a warpgroup computes
@@ -347,4 +328,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             load_dy(at, y, s, place);
     }
 #endif
+}
+
+extern "C" __global__ void __launch_bounds__(ADDERS)
+    add_parts(const float *partial, float *out, long long count, int parts) {
+    add_up(partial, out, count, parts);
 }

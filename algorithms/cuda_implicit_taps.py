@@ -16,12 +16,12 @@ from convbench.api import Array, Direction, Problem
 
 from .cuda_implicit_bands import AHEAD, ALIGNMENT, FULLEST, PIXELS, Banded, serves, worth_it
 from .cuda_implicit_operands import Launch, ceil, copies
+from .cuda_implicit_parts import adding
 from .cuda_implicit_products import BYTES_A_CYCLE, MULTIPROCESSORS, PRODUCTS_A_CYCLE
 from .cuda_implicit_tiles import Hopper
 from .gpu import Source, pointer
 
 WORKERS, LOADERS = 256, 256  # as in cuda_implicit_taps.cu
-ADDERS, ADDED = 256, 32  # threads; results of a block
 FILTERS = {1: (64,), 2: (48, 64)}  # of a block, by copies: those that need no more registers than there are
 TILES = 3  # of 64 taps, of a warpgroup
 FEWEST_TAPS = 128  # with fewer taps most registers would be idle
@@ -120,7 +120,7 @@ def forms(problem: Problem) -> dict[str, Taps]:
 
 def source(m: int, count: int) -> Source:
     macros = (("FILTERS", m), ("COPIES", count))
-    return Hopper("cuda_implicit_taps.cu", ("multiply_taps", "add_taps"), macros)
+    return Hopper("cuda_implicit_taps.cu", ("multiply_taps", "add_parts"), macros)
 
 
 def sources() -> Iterator[Source]:
@@ -132,12 +132,11 @@ class TapsPlan:
 
     def __init__(self, form: Taps) -> None:
         kernels, arguments = source(form.m, form.copies).load(), form.arguments()
-        multiply, add = kernels["multiply_taps"], kernels["add_taps"]
+        multiply = kernels["multiply_taps"]
         grid, threads, shared = form.grid, WORKERS + LOADERS, form.shared
-        results, parts = form.problem.k * form.taps, form.parts
         multiply.allow_shared(shared)
         self._multiply: Launch = lambda *arrays: multiply(grid, threads, *arrays, arguments, shared=shared)
-        self._add: Launch = lambda *arrays: add(ceil(results, ADDED), ADDERS, *arrays, results, parts)
+        self._add = adding(kernels["add_parts"], form.problem.k * form.taps, form.parts)
 
     def run(self, a: Array, b: Array, out: Array, workspace: Array) -> None:
         partial = pointer(workspace)

@@ -10,7 +10,7 @@ import pytest
 from convbench.algorithms import cuda_implicit, cuda_implicit_planes, cuda_implicit_planes_gradient
 from convbench.algorithms.cuda_implicit import CudaImplicit
 from convbench.algorithms.cuda_implicit_planes import Planes, suits
-from convbench.algorithms.cuda_implicit_planes_gradient import LONGEST, PlanesGradient
+from convbench.algorithms.cuda_implicit_planes_gradient import PlanesGradient
 from emulator import failures, slow
 
 from convbench.api import Direction, Plan, Problem, Variant
@@ -46,7 +46,7 @@ class Given:
     def offered(self, problem: Problem) -> Iterator[Planes | PlanesGradient]:
         if problem.direction is GRADIENT:
             tiles = cuda_implicit_planes_gradient.TILES
-            yield from (PlanesGradient(problem, tile, self.parts) for tile in tiles)
+            yield from (PlanesGradient(problem, tile, parts=self.parts) for tile in tiles)
         else:
             yield from (Planes(problem, tile) for tile in cuda_implicit_planes.TILES)
 
@@ -116,7 +116,7 @@ def test_little_memory_is_met_with_fewer_parts() -> None:
 
 def test_long_sums_are_cut() -> None:
     tile = cuda_implicit_planes_gradient.TILES[0]
-    assert next(PlanesGradient(fp16("n64c64h224k64r1"), tile).cuts()).length <= LONGEST
+    assert next(PlanesGradient(fp16("n64c64h224k64r1"), tile).cuts()).length <= PlanesGradient.longest
 
 
 def test_sources_cover_what_is_asked_for() -> None:

@@ -57,7 +57,7 @@ class Given:
                 yield from ((f"{m}-{parts}", Point(problem, m, parts)) for m in TILES)
                 continue
             for turned in (False, True)[: 2 if problem.stride == (1, 1) else 1]:
-                products = (PointGradient(problem, n, turned, parts) for n in COLUMNS)
+                products = (PointGradient(problem, n, turned, parts=parts) for n in COLUMNS)
                 yield from ((f"{one.n}-{parts}-{turned}", one) for one in products)
 
     def reject(self, problem: Problem) -> str | None:
