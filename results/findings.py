@@ -35,6 +35,7 @@ from convbench.frame import layers_frame
 
 SIXTEEN = {"fp16": "H", "bf16": "B"}
 TENSOR = ("implicit", "im2col")  # families that are one matrix product
+PASSES = {"forward": [Direction.FWD], "forward and both gradients": [*Direction]}
 
 
 def accurate_fft() -> Iterator[Row]:
@@ -221,7 +222,7 @@ def network() -> Iterator[Row]:
 def networks() -> Iterator[Row]:
     """convnet-benchmarks in strict fp32: each pass by the fastest that a side has, and that fits."""
     head = "network", "passes", "ours (ms)", "PyTorch (ms)", "cuDNN (ms)", "factor"
-    yield *head, "ours within 64 MiB (ms)", "cuDNN within 64 MiB (ms)", "factor"
+    yield *head, "ours within 64 MiB (ms)", "cuDNN within 64 MiB (ms)", "factor within"
     cells, frame = _accurate("h200-convnet"), layers_frame(contents("h200-convnet"))
     ours = cells[~cells.algorithm.isin(FOREIGN) & (cells.accuracy == "S")]
     library, torch = (cells[cells.algorithm == name] for name in ("cudnn", "torch"))
@@ -231,9 +232,6 @@ def networks() -> Iterator[Row]:
             free = *map(_plain, (mine, framework, theirs)), _span(_over(theirs, mine))
             small, large = (_total(side, layers, ways, within_limit) for side in (ours, library))
             yield str(name), title, *free, _plain(small), _plain(large), _span(_over(large, small))
-
-
-PASSES = {"forward": [Direction.FWD], "forward and both gradients": [*Direction]}
 
 
 def _accurate(folder: str) -> pd.DataFrame:
