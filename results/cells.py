@@ -55,12 +55,21 @@ def figure(cell: pd.Series) -> str:
 
 
 def ratio(slow: pd.Series, fast: pd.Series) -> str:
-    one = duel(fast, slow)
+    return span(duel(fast, slow))
+
+
+def span(one: Ratio) -> str:
     return f"{one.value:.2f} ({one.lo:.2f} – {one.hi:.2f})"
 
 
 def duel(ours: pd.Series, theirs: pd.Series) -> Ratio:
-    return Ratio(theirs.time_ms / ours.time_ms, theirs.lo_ms / ours.hi_ms, theirs.hi_ms / ours.lo_ms)
+    slow, fast = (Ratio(one.time_ms, one.lo_ms, one.hi_ms) for one in (theirs, ours))
+    return quotient(slow, fast)
+
+
+def quotient(slow: Ratio, fast: Ratio) -> Ratio:
+    """Of two figures with their intervals."""
+    return Ratio(slow.value / fast.value, slow.lo / fast.hi, slow.hi / fast.lo)
 
 
 def geometric(ratios: Sequence[Ratio], digits: int = 2) -> str:

@@ -20,8 +20,10 @@ from cells import (
     geometric,
     load,
     names,
+    quotient,
     ratio,
     show,
+    span,
     strict,
     within_limit,
 )  # fmt: skip
@@ -32,6 +34,8 @@ from convbench.report.rivals import FOREIGN, LIBRARY, RIVALS, Ratio, mean_cell
 import convbench
 from convbench.api import Direction
 from convbench.frame import layers_frame
+
+Choice = Callable[[pd.DataFrame], pd.Series | None]
 
 SIXTEEN = {"fp16": "H", "bf16": "B"}
 TENSOR = ("implicit", "im2col")  # families that are one matrix product
@@ -74,8 +78,10 @@ def _strict_and_library() -> tuple[pd.DataFrame, pd.DataFrame]:
     return ours, theirs[theirs.algorithm.isin(LIBRARY)]
 
 
-def _best(cells: pd.DataFrame, problem: str, direction: Direction) -> pd.Series | None:
-    return fastest(cells[(cells.problem == problem) & (cells.direction == direction)])
+def _best(
+    cells: pd.DataFrame, problem: str, direction: Direction, choose: Choice = fastest
+) -> pd.Series | None:
+    return choose(cells[(cells.problem == problem) & (cells.direction == direction)])
 
 
 def work() -> Iterator[Row]:
@@ -164,8 +170,8 @@ def frameworks() -> Iterator[Row]:
     """Forward in strict fp32: our fastest beside PyTorch's autotuned, its own best, and JAX."""
     head = "layer", "ours", "ms", "torch/autotuned (ms)", "factor"
     yield *head, "best of PyTorch", "ms", "factor", "JAX (ms)", "factor"
-    cells = load("h200-families")
-    cells = cells[(cells.precision == "fp32") & (cells.direction == "fwd") & cells.accuracy.isin(STRICT)]
+    cells = _accurate("h200-families")
+    cells = cells[cells.direction == "fwd"]
     for layer, direction, (ours, _) in strict():
         best = fastest(ours)
         if direction != "fwd" or best is None:
@@ -240,19 +246,14 @@ def _accurate(folder: str) -> pd.DataFrame:
     return cells[(cells.precision == "fp32") & (cells.layout == "nchw") & cells.accuracy.isin(STRICT)]
 
 
-def _total(
-    cells: pd.DataFrame,
-    layers: pd.DataFrame,
-    ways: list[Direction],
-    choose: Callable[..., pd.Series | None],
-) -> Ratio | None:
+def _total(cells: pd.DataFrame, layers: pd.DataFrame, ways: list[Direction], choose: Choice) -> Ratio | None:
     """Milliseconds of a network, if there is something for each pass of it.
 
     Layers were measured independently, so their intervals add in squares.
     """
     total, down, up = 0.0, 0.0, 0.0
     for (problem, repeat), way in product(zip(layers.problem, layers["repeat"], strict=True), ways):
-        best = choose(cells[(cells.problem == problem) & (cells.direction == way)])
+        best = _best(cells, problem, way, choose)
         if best is None:
             return None
         total += repeat * best.time_ms
@@ -262,7 +263,7 @@ def _total(
 
 
 def _over(slow: Ratio | None, fast: Ratio | None) -> Ratio | None:
-    return slow and fast and Ratio(slow.value / fast.value, slow.lo / fast.hi, slow.hi / fast.lo)
+    return slow and fast and quotient(slow, fast)
 
 
 def _plain(one: Ratio | None) -> str:
@@ -270,7 +271,7 @@ def _plain(one: Ratio | None) -> str:
 
 
 def _span(one: Ratio | None) -> str:
-    return f"{one.value:.2f} ({one.lo:.2f} – {one.hi:.2f})" if one else MISSING
+    return span(one) if one else MISSING
 
 
 def _within(bound: pd.Series, side: pd.DataFrame) -> Row:
