@@ -28,17 +28,18 @@ from . import cuda_implicit_stream_tiles as stream_tiles
 from . import cuda_implicit_taps as taps
 from . import cuda_implicit_tiles as tiles
 from . import cuda_implicit_unfold as unfold
+from .cuda_implicit_choice import best, good
 from .cuda_implicit_filter import Filter
 from .cuda_implicit_fold import FoldedFilter, FoldedFilters, FoldedImages, folded, worthwhile
 from .cuda_implicit_gather import MOST_PHASES, Gather
 from .cuda_implicit_lines import Lines
-from .cuda_implicit_operands import Filters, Images, Launch, ceil, copies, scaled
+from .cuda_implicit_operands import Filters, Images, Launch, ceil, scaled
 from .cuda_implicit_plan import ImplicitPlan
 from .cuda_implicit_planes import Planes
 from .cuda_implicit_planes_gradient import PlanesGradient
 from .cuda_implicit_point import Point
 from .cuda_implicit_point_gradient import PointGradient
-from .cuda_implicit_products import Product
+from .cuda_implicit_products import Product, details
 from .cuda_implicit_taps import Taps
 from .cuda_implicit_tiles import HOPPER, Engine, capability
 from .cuda_implicit_unfold import Unfolded
@@ -49,8 +50,7 @@ MOST_CHUNKS = 64  # each costs a few launches
 FEWEST_CHANNELS = 8  # of one group
 OLDEST = 80
 LARGEST_COUNT = 2**31 - 1
-SLACK, MOST_TILES = 1.25, 3  # tiles that may take this much longer than the best are offered too
-MATH = {Precision.FP32: "3xfp16", Precision.TF32: "fp16", Precision.FP16: "fp16", Precision.BF16: "bf16"}
+MOST_TILES = 3  # that are offered
 
 
 @dataclass(frozen=True)
@@ -127,17 +127,12 @@ class Form:
         return f"fold-{self.product.name}" if self.fold else self.product.name
 
     def variant(self) -> Variant:
-        p, product = self.problem, self.product
-        details = {
-            "flops": p.flops * (3 if copies(p.precision) == 2 else 1),
-            "deterministic": True,
-            "math": MATH[p.precision],
-            "arithmetic": MATH[p.precision].removeprefix("3x"),
-            "family": "implicit",
-            "tile": product.tile.size,
-            "engine": "wgmma" if product.engine.wgmma else "mma",
-        }
-        return Variant(self.name, self.workspace, details=details)
+        product = self.product
+        engine = "wgmma" if product.engine.wgmma else "mma"
+        return Variant(self.name, self.workspace, details=details(self.problem, product.tile.size, engine))
+
+    def plan(self) -> Plan:
+        return ImplicitPlan(self)
 
 
 @dataclass(frozen=True)
@@ -156,8 +151,7 @@ class CudaImplicit:
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
         limits = variant.workspace_bytes, None
         found = {name: form for limit in limits for name, form in offered(problem, limit).items()}
-        form = found[variant.name]
-        return ImplicitPlan(form) if isinstance(form, Form) else form.plan()
+        return found[variant.name].plan()
 
 
 Offered = Form | Point | PointGradient | Planes | PlanesGradient | Lines | Taps
@@ -255,18 +249,13 @@ def _products(problem: Problem, images: int, wgmma: bool) -> list[Product]:
 
 def _best(whole: Sequence[Product]) -> list[Product]:
     """The best tile and parts, and others that are nearly as good."""
-    best = sorted((min(one.cuts(), key=_cycles) for one in whole), key=_cycles)
-    return [one for one in best[:MOST_TILES] if one.cycles <= SLACK * best[0].cycles]
+    return good(best(one.cuts()) for one in whole)[:MOST_TILES]
 
 
 def _smallest(whole: Sequence[Product]) -> Product:
     """With as few parts as digits allow."""
     fewest = [next(iter(one.cuts())) for one in whole]
     return min(fewest, key=lambda one: (one.partial, one.cycles))
-
-
-def _cycles(one: Product) -> float:
-    return one.cycles
 
 
 def sources() -> Iterator[Source]:

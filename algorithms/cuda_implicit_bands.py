@@ -13,14 +13,15 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from convbench.api import Layout, Plan, Precision, Problem, Variant
 
+from .cuda_implicit_choice import best, good
 from .cuda_implicit_operands import ceil, copies
+from .cuda_implicit_products import details
 from .gpu import by_value
 
 PIXELS, AHEAD = 128, 3  # of a tile; rows that are loaded ahead
 MEMORY, ALIGNMENT, STATIC = 227 << 10, 1024, 64  # bytes of shared memory
 MOST_CHANNELS = 8
 FULLEST = 0.5  # of a tile's pixels, at least
-SLACK = 1.25  # tiles that may take this much longer than the best are offered too
 
 
 class Axis(ctypes.Structure):
@@ -119,20 +120,10 @@ class Banded(ABC):
     def cut(self) -> Self:
         """Into as many bands as fill the GPU best."""
         most = max(1, min(self.problem.p, self.most_grid // self.grid))
-        return min((replace(self, bands=bands) for bands in range(1, most + 1)), key=lambda one: one.cycles)
+        return best(replace(self, bands=bands) for bands in range(1, most + 1))
 
     def variant(self) -> Variant:
-        split = self.copies == 2
-        details = {
-            "flops": self.problem.flops * (3 if split else 1),
-            "deterministic": True,
-            "math": "3xfp16" if split else "fp16",
-            "arithmetic": "fp16",
-            "family": "implicit",
-            "tile": self.tile,
-            "engine": "wgmma",
-        }
-        return Variant(self.name, self.workspace, details=details)
+        return Variant(self.name, self.workspace, details=details(self.problem, self.tile))
 
     def arguments(self) -> Any:
         p = self.problem
@@ -156,5 +147,4 @@ Form = TypeVar("Form", bound=Banded)
 
 def worth_it(possible: Iterable[Form]) -> dict[str, Form]:
     """The best, each cut into bands, and others that are nearly as good."""
-    best = sorted((one.cut() for one in possible), key=lambda one: one.cycles)
-    return {one.name: one for one in best if one.cycles <= SLACK * best[0].cycles}
+    return {one.name: one for one in good(one.cut() for one in possible)}

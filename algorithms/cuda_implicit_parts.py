@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from convbench.api import Problem
 
+from .cuda_implicit_choice import CYCLES, good
 from .cuda_implicit_operands import Launch, ceil
-from .cuda_implicit_products import BYTES_A_CYCLE, MULTIPROCESSORS, SECOND_KERNEL
+from .cuda_implicit_products import MULTIPROCESSORS
 
 ADDERS, ADDED = 256, 32  # as in cuda_implicit_parts.cuh
 FEWEST_STEPS = 4  # of a part
-SLACK = 1.25  # variants that may take this much longer than the best are offered too
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,6 @@ class Parted(ABC):
     def workspace(self) -> int:
         return 4 * self.results * self.parts * (self.parts > 1)
 
-    @property
-    def added(self) -> float:
-        """Clock cycles that parts take besides."""
-        return 2 * self.workspace / BYTES_A_CYCLE + SECOND_KERNEL if self.parts > 1 else 0
-
     def cuts(self) -> Iterator[Self]:
         """In as few parts as digits allow; in as many as fill all multiprocessors some number of times."""
         fewest, most = ceil(self.steps, self.longest), self.steps // FEWEST_STEPS
@@ -75,22 +70,14 @@ class Parted(ABC):
 P = TypeVar("P", bound=Parted)
 
 
-def best_cut(whole: Sequence[P]) -> P:
-    return min((cut for one in whole for cut in one.cuts()), key=cycles)
-
-
 def choose(whole: Sequence[P], limit: int | None) -> list[P]:
     """The best, others that are nearly as good, and what takes the least memory."""
-    best = sorted(whole, key=cycles)
-    offered = [one for one in best if one.cycles <= SLACK * best[0].cycles]
+    ranked = sorted(whole, key=CYCLES)
+    offered = good(ranked)
     if limit is not None and not any(one.workspace <= limit for one in offered):
-        fewest = [next(replace(one, parts=1).cuts()) for one in best]
+        fewest = [next(replace(one, parts=1).cuts()) for one in ranked]
         offered.append(min(fewest, key=lambda one: (one.workspace, one.cycles)))
     return offered
-
-
-def cycles(one: Parted) -> float:
-    return one.cycles
 
 
 def adding(kernel: Callable[..., Any], results: int, parts: int) -> Launch:

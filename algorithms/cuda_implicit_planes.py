@@ -11,8 +11,16 @@ from typing import Any
 from convbench.api import Array, Direction, Layout, Precision, Problem, Variant
 
 from . import gpu_maps
+from .cuda_implicit_choice import good
 from .cuda_implicit_operands import ceil
-from .cuda_implicit_products import MULTIPROCESSORS, PRODUCTS_A_CYCLE, is_bfloat
+from .cuda_implicit_products import (
+    MEMORY_BYTES_A_CYCLE,
+    MULTIPROCESSORS,
+    PRODUCTS_A_CYCLE,
+    details,
+    is_bfloat,
+    overlapped,
+)
 from .cuda_implicit_stream_tiles import (
     ALIGNMENT,
     BLOCK,
@@ -30,10 +38,7 @@ from .gpu_maps import Map
 DEPTH = 64  # channels of a step, or pixels of filter gradients
 NEIGHBOURS = 8  # numbers that the copy engine moves at once
 TILES = Wide(128, 128, 1.0), Wide(128, 256, 1.0), Wide(64, 256, 1.0, 2)
-MEMORY_BYTES_A_CYCLE = 1900  # of an H200, as the rest
-BLOCK_CYCLES = 4000  # before the first step and after the last
-SEEN = 0.2  # of what is hidden
-SLACK = 1.25  # variants that may take this much longer than the best are offered too
+BLOCK_CYCLES = 4000  # before the first step and after the last: of an H200
 
 
 class Shape(ctypes.Structure):
@@ -56,19 +61,6 @@ def image_map(problem: Problem, address: int, channels: int, rows: int) -> Any:
     p, plane = problem, prod(problem.image)
     sizes, strides = (plane, channels, p.n), (2 * plane, 2 * plane * channels)
     return gpu_maps.encode(Map(address, is_bfloat(p), sizes, strides, rows))
-
-
-def details(problem: Problem, tile: Wide) -> dict[str, Any]:
-    """Of a variant."""
-    return {
-        "flops": problem.flops,
-        "deterministic": True,
-        "math": problem.precision.value,
-        "arithmetic": problem.precision.value,
-        "family": "implicit",
-        "tile": tile.size,
-        "engine": "wgmma",
-    }
 
 
 @dataclass(frozen=True)
@@ -109,10 +101,10 @@ class Planes:
         step = max(products, ROW_BYTES * (tile.m + tile.n) / COPIED_A_CYCLE)
         tiles = ceil(self.tiles, MULTIPROCESSORS) * (ceil(self.sides[1], DEPTH) * step + WRITE_CYCLES)
         images = p.precision.itemsize * p.n * prod(p.image) * (p.k + p.c) / MEMORY_BYTES_A_CYCLE
-        return max(tiles, images) + SEEN * min(tiles, images) + BLOCK_CYCLES
+        return overlapped(tiles, images) + BLOCK_CYCLES
 
     def variant(self) -> Variant:
-        return Variant(self.name, 0, details=details(self.problem, self.tile))
+        return Variant(self.name, 0, details=details(self.problem, self.tile.size))
 
     def plan(self) -> PlanesPlan:
         return PlanesPlan(self)
@@ -142,12 +134,7 @@ def sources() -> Iterator[Hopper]:
 
 def forms(problem: Problem) -> dict[str, Planes]:
     """The best, and others that are nearly as good."""
-    best = sorted((Planes(problem, tile) for tile in TILES), key=_cycles)
-    return {one.name: one for one in best if one.cycles <= SLACK * best[0].cycles}
-
-
-def _cycles(one: Planes) -> float:
-    return one.cycles
+    return {one.name: one for one in good(Planes(problem, tile) for tile in TILES)}
 
 
 class PlanesPlan:

@@ -10,10 +10,18 @@ from typing import Any
 
 from convbench.api import Array, Precision, Problem, Variant
 
+from .cuda_implicit_choice import best
 from .cuda_implicit_operands import ceil
-from .cuda_implicit_parts import Parted, adding, best_cut, choose
-from .cuda_implicit_planes import BLOCK_CYCLES, DEPTH, MEMORY_BYTES_A_CYCLE, SEEN, details, image_map
-from .cuda_implicit_products import MULTIPROCESSORS, PRODUCTS_A_CYCLE
+from .cuda_implicit_parts import Parted, adding, choose
+from .cuda_implicit_planes import BLOCK_CYCLES, DEPTH, image_map
+from .cuda_implicit_products import (
+    MEMORY_BYTES_A_CYCLE,
+    MULTIPROCESSORS,
+    PRODUCTS_A_CYCLE,
+    added_cycles,
+    details,
+    overlapped,
+)
 from .cuda_implicit_stream_tiles import ALIGNMENT, COPIED_A_CYCLE, MEMORY, ROW_BYTES, Wide, macros
 from .cuda_implicit_tiles import Hopper
 from .gpu import by_value, pointer
@@ -70,10 +78,10 @@ class PlanesGradient(Parted):
         rounds = ceil(self.tiles * self.parts, MULTIPROCESSORS)
         computed = rounds * (self.length * max(products, copied) + BLOCK_CYCLES)
         read = p.precision.itemsize * p.n * prod(p.image) * (p.k + p.c) / MEMORY_BYTES_A_CYCLE
-        return max(computed, read) + SEEN * min(computed, read) + self.added
+        return overlapped(computed, read) + added_cycles(self.workspace)
 
     def variant(self) -> Variant:
-        return Variant(self.name, self.workspace, details=details(self.problem, self.tile))
+        return Variant(self.name, self.workspace, details=details(self.problem, self.tile.size))
 
     def plan(self) -> PlanesGradientPlan:
         return PlanesGradientPlan(self)
@@ -100,8 +108,8 @@ def sources() -> Iterator[Hopper]:
 
 
 def forms(problem: Problem, limit: int | None) -> dict[str, PlanesGradient]:
-    best = [best_cut([PlanesGradient(problem, tile)]) for tile in TILES]
-    return {one.name: one for one in choose(best, limit)}
+    whole = [best(PlanesGradient(problem, tile).cuts()) for tile in TILES]
+    return {one.name: one for one in choose(whole, limit)}
 
 
 class PlanesGradientPlan:

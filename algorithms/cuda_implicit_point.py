@@ -15,8 +15,9 @@ from typing import Any
 from convbench.api import Array, Direction, Layout, Precision, Problem, Variant
 
 from . import cuda_implicit_operands as operands
+from .cuda_implicit_choice import best, good
 from .cuda_implicit_operands import Filters, Launch, ceil, copies
-from .cuda_implicit_products import BYTES_A_CYCLE, MULTIPROCESSORS, SECOND_KERNEL
+from .cuda_implicit_products import MEMORY_BYTES_A_CYCLE, MULTIPROCESSORS, added_cycles, details, overlapped
 from .cuda_implicit_tiles import Hopper
 from .gpu import Source, by_value, pointer
 
@@ -28,11 +29,8 @@ ALIGNMENT = 256
 STAGE_CYCLES = {128: 2850, 64: 2000}  # by channels of a tile: of an H200, as the rest
 APART = 1.8  # times that where pixels are copied one by one
 TILE_CYCLES = 3700  # before the first stage and after the last
-MEMORY_BYTES_A_CYCLE = 1900  # of images and results
 CACHE_BYTES_A_CYCLE = 3000  # where images are read again for other channels
-SEEN = 0.2  # of what is hidden
 FEWEST_STAGES, MOST_ROUNDS = 3, 8
-SLACK = 1.25  # variants that may take this much longer than the best are offered too
 
 
 class Shape(ctypes.Structure):
@@ -62,20 +60,6 @@ def suits(problem: Problem) -> bool:
     p = problem
     stored = p.layout is Layout.NCHW and p.precision in (Precision.FP32, Precision.TF32)
     return stored and p.taps == (1, 1) and p.groups == 1 and not any(map(any, p.pad))
-
-
-def details(problem: Problem, tile: str) -> dict[str, Any]:
-    """Of a variant."""
-    split = copies(problem.precision) == 2
-    return {
-        "flops": problem.flops * (3 if split else 1),
-        "deterministic": True,
-        "math": "3xfp16" if split else "fp16",
-        "arithmetic": "fp16",
-        "family": "implicit",
-        "tile": tile,
-        "engine": "wgmma",
-    }
 
 
 @dataclass(frozen=True)
@@ -155,8 +139,7 @@ class Point:
         images = 4 * self.pixels * self.sides[1]
         copied = (images + 4 * self.results) / MEMORY_BYTES_A_CYCLE
         copied += images * (self.m_tiles - 1) / CACHE_BYTES_A_CYCLE
-        added = 2 * self.areas[1] / BYTES_A_CYCLE + SECOND_KERNEL if self.parts > 1 else 0
-        return max(computed, copied) + SEEN * min(computed, copied) + added
+        return overlapped(computed, copied) + added_cycles(self.areas[1])
 
     def cuts(self) -> Iterator[Point]:
         """In one part; in as many as fill every multiprocessor a whole number of times."""
@@ -210,15 +193,10 @@ def sources() -> Iterator[Source]:
 def forms(problem: Problem, limit: int | None) -> dict[str, Point]:
     """The best, others that are nearly as good, and what takes the least memory."""
     whole = [Point(problem, m) for m in TILES]
-    best = sorted((min(one.cuts(), key=_cycles) for one in whole), key=_cycles)
-    offered = [one for one in best if one.cycles <= SLACK * best[0].cycles]
+    offered = good(best(one.cuts()) for one in whole)
     if limit is not None and not any(one.workspace <= limit for one in offered):
         offered.append(min(whole, key=lambda one: (one.workspace, one.cycles)))
     return {one.name: one for one in offered}
-
-
-def _cycles(one: Point) -> float:
-    return one.cycles
 
 
 class PointPlan:

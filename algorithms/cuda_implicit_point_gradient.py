@@ -10,10 +10,11 @@ from typing import Any
 
 from convbench.api import Array, Problem, Variant
 
+from .cuda_implicit_choice import best
 from .cuda_implicit_operands import Launch, ceil, copies
-from .cuda_implicit_parts import Parted, adding, best_cut, choose
-from .cuda_implicit_point import BARRIERS, DEPTH, LOADERS, PADDING, WORKERS, details
-from .cuda_implicit_products import MULTIPROCESSORS
+from .cuda_implicit_parts import Parted, adding, choose
+from .cuda_implicit_point import BARRIERS, DEPTH, LOADERS, PADDING, WORKERS
+from .cuda_implicit_products import MEMORY_BYTES_A_CYCLE, MULTIPROCESSORS, added_cycles, details, overlapped
 from .cuda_implicit_tiles import Hopper
 from .gpu import Source, by_value, pointer
 
@@ -22,8 +23,6 @@ COLUMNS = 128, 64  # of a tile
 STEP_CYCLES = {128: 5300, 64: 2650}  # of 64 pixels, by columns: of an H200, as the rest
 APART = 1.7  # times that where pixels are copied one by one
 BLOCK_CYCLES = 5000  # before the first step and after the last
-MEMORY_BYTES_A_CYCLE = 1900
-SEEN = 0.2  # of what is hidden
 
 
 class Side(ctypes.Structure):
@@ -84,7 +83,7 @@ class PointGradient(Parted):
         computed = rounds * (self.length * step + BLOCK_CYCLES)
         images = 4 * self.problem.n * prod(self.problem.output) * sum(self.sides)
         copied = images / MEMORY_BYTES_A_CYCLE
-        return max(computed, copied) + SEEN * min(computed, copied) + self.added
+        return overlapped(computed, copied) + added_cycles(self.workspace)
 
     def variant(self) -> Variant:
         return Variant(self.name, self.workspace, details=details(self.problem, f"{HEIGHT}x{self.n}"))
@@ -115,8 +114,8 @@ def sources() -> Iterator[Source]:
 
 def forms(problem: Problem, limit: int | None) -> dict[str, PointGradient]:
     turns = (True, False) if problem.stride == (1, 1) else (False,)
-    best = [best_cut([PointGradient(problem, n, turned) for turned in turns]) for n in COLUMNS]
-    return {one.name: one for one in choose(best, limit)}
+    cuts = [[cut for turned in turns for cut in PointGradient(problem, n, turned).cuts()] for n in COLUMNS]
+    return {one.name: one for one in choose([*map(best, cuts)], limit)}
 
 
 class PointGradientPlan:

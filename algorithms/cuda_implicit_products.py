@@ -16,7 +16,33 @@ MULTIPROCESSORS = 132  # of an H200; on another card the choices made with it ar
 PRODUCTS_A_CYCLE = 2048
 FIXED_CYCLES = 5000  # what a block does before and after its steps
 BYTES_A_CYCLE, SECOND_KERNEL = 2000, 5000  # of parts that are written and read; cycles
+MEMORY_BYTES_A_CYCLE = 1900  # of images and results
+SEEN = 0.2  # of what is hidden
 FEWEST_STEPS, MOST_ROUNDS = 4, 16
+MATH = {Precision.FP32: "3xfp16", Precision.TF32: "fp16", Precision.FP16: "fp16", Precision.BF16: "bf16"}
+
+
+def added_cycles(partial: int) -> float:
+    """Clock cycles of so many bytes of parts, which are written and read again."""
+    return 2 * partial / BYTES_A_CYCLE + SECOND_KERNEL if partial else 0
+
+
+def overlapped(one: float, other: float) -> float:
+    """Clock cycles of two that hide each other but for a share."""
+    return max(one, other) + SEEN * min(one, other)
+
+
+def details(problem: Problem, tile: str, engine: str = "wgmma") -> dict[str, Any]:
+    """Of a variant."""
+    return {
+        "flops": problem.flops * (3 if copies(problem.precision) == 2 else 1),
+        "deterministic": True,
+        "math": MATH[problem.precision],
+        "arithmetic": MATH[problem.precision].removeprefix("3x"),
+        "family": "implicit",
+        "tile": tile,
+        "engine": engine,
+    }
 
 
 @dataclass(frozen=True)
@@ -91,8 +117,8 @@ class Product:
 
     @property
     def added(self) -> float:
-        """Clock cycles of parts that are written and read again."""
-        return 2 * self.partial / BYTES_A_CYCLE + SECOND_KERNEL if self.partly else 0
+        """Clock cycles of parts."""
+        return added_cycles(self.partial)
 
     @property
     def cycles(self) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from convbench.api import Direction, Layout, Problem
 
+from .cuda_implicit_choice import best
 from .cuda_implicit_operands import CHUNK
 from .cuda_implicit_products import MULTIPROCESSORS, Product
 from .cuda_implicit_stream_filter import StreamedFilter
@@ -41,9 +42,10 @@ def instead(others: Sequence[Product], streams: Sequence[Streamed]) -> Sequence[
         return others
     few = all(isinstance(one, StreamedGather) and one.blocks < MULTIPROCESSORS for one in streams)
     kinds = [[one for one in streams if (one.wide.taps > 1) == windows] for windows in (False, True)]
-    best = [one for kind in kinds for one in sorted(kind, key=lambda one: _best(one).cycles)[:MOST_TILES]]
-    return [*best, *(one for one in others if few and _best(one).parts > 1)]
+    kept = [one for kind in kinds for one in sorted(kind, key=_cycles)[:MOST_TILES]]
+    return [*kept, *(one for one in others if few and best(one.cuts()).parts > 1)]
 
 
-def _best(one: Product) -> Product:
-    return min(one.cuts(), key=lambda cut: cut.cycles)
+def _cycles(one: Product) -> float:
+    """In the parts that are best."""
+    return best(one.cuts()).cycles

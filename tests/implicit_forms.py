@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from convbench.algorithms.cuda_implicit import Form, ImplicitPlan
+from convbench.algorithms.cuda_implicit import Offered
 
 from convbench.api import Plan, Problem, Variant
 
@@ -14,7 +14,7 @@ class Chosen:
 
     name, device = "implicit", "cuda"
 
-    def offered(self, problem: Problem) -> Iterable[Form]:
+    def offered(self, problem: Problem) -> Iterable[Offered]:
         raise NotImplementedError
 
     def reject(self, problem: Problem) -> str | None:
@@ -24,4 +24,4 @@ class Chosen:
         return [form.variant() for form in self.offered(problem)]
 
     def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return ImplicitPlan(next(f for f in self.offered(problem) if f.name == variant.name))
+        return next(form for form in self.offered(problem) if form.name == variant.name).plan()

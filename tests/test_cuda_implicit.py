@@ -12,6 +12,7 @@ from convbench.algorithms import cuda_implicit, cuda_implicit_filter, cuda_impli
 from convbench.algorithms.cuda_implicit import CudaImplicit, Form, forms, sources
 from convbench.algorithms.cuda_implicit_filter import Filter
 from convbench.algorithms.cuda_implicit_gather import Gather, walks
+from convbench.algorithms.cuda_implicit_products import MATH
 from convbench.algorithms.cuda_implicit_tiles import ENGINES, Engine, tiles
 from emulator import Emulated, failures, slow
 from implicit_forms import Chosen
@@ -315,6 +316,3 @@ def test_sources_cover_what_is_asked_for() -> None:
             for form in forms(problem, None, True).values():
                 product = form.product
                 assert cuda_implicit_tiles.source(problem, product.tile, product.engine) in listed
-
-
-MATH = cuda_implicit.MATH

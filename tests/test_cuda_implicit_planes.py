@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from convbench.algorithms.cuda_implicit import CudaImplicit
 from convbench.algorithms.cuda_implicit_planes import Planes, suits
 from convbench.algorithms.cuda_implicit_planes_gradient import PlanesGradient
 from emulator import failures, slow
+from implicit_forms import Chosen
 
-from convbench.api import Direction, Plan, Problem, Variant
+from convbench.api import Direction, Problem
 
 pytest_plugins = ("emulator.plugin",)
 pytestmark = pytest.mark.usefixtures("emulated")
@@ -36,12 +37,10 @@ def fp16(text: str, direction: str = "bwd-filter", **changes: str) -> Problem:
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Chosen):
     """All tiles; of filter gradients in these parts."""
 
     parts: int = 1
-    name: str = "implicit"
-    device: str = "cuda"
 
     def offered(self, problem: Problem) -> Iterator[Planes | PlanesGradient]:
         if problem.direction is GRADIENT:
@@ -49,15 +48,6 @@ class Given:
             yield from (PlanesGradient(problem, tile, parts=self.parts) for tile in tiles)
         else:
             yield from (Planes(problem, tile) for tile in cuda_implicit_planes.TILES)
-
-    def reject(self, problem: Problem) -> str | None:
-        return None
-
-    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        return [form.variant() for form in self.offered(problem)]
-
-    def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        return {form.name: form for form in self.offered(problem)}[variant.name].plan()
 
 
 @every("precision", ["fp16", "bf16"])

@@ -12,9 +12,10 @@ from convbench.algorithms import cuda_implicit_lines as lines
 from convbench.algorithms import cuda_implicit_taps as taps
 from convbench.algorithms.cuda_implicit import CudaImplicit, offered
 from emulator import Emulated, failures, slow
+from implicit_forms import Chosen
 
 from convbench import accuracy
-from convbench.api import Direction, Layout, Plan, Precision, Problem, Variant
+from convbench.api import Direction, Layout, Precision, Problem
 from convbench.conformance import check_taps, questions, solve
 from convbench.reference import reference
 from convbench.verify import norm
@@ -47,27 +48,15 @@ SHAPES = (
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Chosen):
     """The first tiles that are possible, with so many bands, also where rows are too short to be worth it."""
 
     possible: Callable[[Problem], Sequence[Any]]
     bands: int = 1
     tiles: int = 1
-    name: str = "implicit"
-    device: str = "cuda"
 
-    def offered(self, problem: Problem) -> dict[str, Any]:
-        return {one.name: replace(one, bands=self.bands) for one in self.possible(problem)[: self.tiles]}
-
-    def reject(self, problem: Problem) -> str | None:
-        return None
-
-    def variants(self, problem: Problem, workspace_limit: int | None) -> Sequence[Variant]:
-        return [form.variant() for form in self.offered(problem).values()]
-
-    def prepare(self, problem: Problem, variant: Variant) -> Plan:
-        plan: Plan = self.offered(problem)[variant.name].plan()
-        return plan
+    def offered(self, problem: Problem) -> list[Any]:
+        return [replace(one, bands=self.bands) for one in self.possible(problem)[: self.tiles]]
 
 
 @directions
